@@ -1,0 +1,20 @@
+# Writes a C file with the bytes of each migration and schema: two tables of {name, text}, sorted by name.
+function(embed_table symbol joined_files ret_text)
+  string(REPLACE "|" ";" files "${joined_files}")
+  list(SORT files)
+  list(LENGTH files count)
+  set(text "const struct embedded_file ${symbol}[] = {\n")
+  foreach(file IN LISTS files)
+    get_filename_component(name "${file}" NAME)
+    file(READ "${file}" hex HEX)
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+    string(APPEND text "    {.name = \"${name}\", .text = (const char[]){${bytes}0}},\n")
+  endforeach()
+  string(APPEND text "    {.name = 0},\n};\nconst size_t ${symbol}_count = ${count};\n")
+  set(${ret_text} "${text}" PARENT_SCOPE)
+endfunction()
+
+embed_table(embedded_migrations "${MIGRATIONS}" migrations)
+embed_table(embedded_schemas "${SCHEMAS}" schemas)
+file(WRITE "${OUTPUT}"
+  "/* Generated from migrations/ and schemas/; do not edit. */\n#include \"common/embedded.h\"\n\n${migrations}\n${schemas}")
