@@ -127,10 +127,11 @@ runs_with_argument() {
     [[ $pid =~ ^[1-9][0-9]*$ ]] && alive "$pid" && grep -qzxFs -- "$argument" "/proc/$pid/cmdline"
 }
 
-# end_process PID SIGNAL: asks, waits, and insists when that took too long.
+# end_process PID SIGNAL: asks, waits, and insists when that took too long. One that is paused must first be let go on.
 end_process() {
     local pid=$1 signal=$2
     kill "-$signal" "$pid" 2>/dev/null || true
+    kill -CONT "$pid" 2>/dev/null || true
     await "$STOP_DEADLINE_MS" gone "$pid" && return 0
     say "process $pid did not end within $((STOP_DEADLINE_MS / 1000)) s of SIG$signal: killing it"
     kill -KILL "$pid" 2>/dev/null || true
@@ -172,16 +173,17 @@ server_port() {
 # choose_port SERVER DIR [WANTED [USUAL]]: settles the port of a server that is down. WANTED is an order and fails when
 # it cannot be had. Without one it is USUAL, else the port of the last time, else any that is free.
 choose_port() {
-    local server=$1 dir=$2 wanted=${3:-} usual=${4:-} port candidate
+    local server=$1 dir=$2 wanted=${3:-} usual=${4:-} port='' candidate last
+    last=$(server_port "$server" "$dir")
     if [[ $wanted ]]; then
-        ports_are_free "$server" "$wanted" || die 1 "$server: told to use port $wanted, but another program listens there"
+        ports_are_free "$server" "$wanted" || die 1 "$server: port $wanted was asked for, and is taken"
         port=$wanted
     else
-        for candidate in $usual $(server_port "$server" "$dir"); do
-            ports_are_free "$server" "$candidate" && port=$candidate && break
-            say "$server: another program listens on port $candidate, taking another"
+        for candidate in "$usual" "$last"; do
+            [[ $candidate ]] && ports_are_free "$server" "$candidate" && port=$candidate && break
         done
         port=${port:-$(random_port "$server")}
+        [[ $port == "${usual:-${last:-$port}}" ]] || say "$server: port ${usual:-$last} is taken, so it is $port"
     fi
     printf '%s\n' "$port" | write_file "$dir/$server.port"
 }
@@ -563,6 +565,7 @@ pg_end_orphans() {
 
 # SIGINT is the fast shutdown: sessions are ended, nothing is lost.
 pg_stop() {
+    pg_signal "$1" CONT
     end_process "$(pg_pid "$1")" INT
     pg_end_orphans "$1"
 }
