@@ -112,7 +112,7 @@ last_lines_of() {
 # A process that has ended but was not yet waited for counts as gone.
 alive() {
     local stat=
-    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     [[ ${stat##*) } != Z* ]]
 }
 
