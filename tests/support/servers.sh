@@ -447,17 +447,24 @@ pg_can_live_in() {
 
 # pg_make_home DIR: DIR/pg, or a link from there to a directory under /var/tmp when PostgreSQL cannot live in DIR.
 pg_make_home() {
-    local dir=$1 home
+    local dir=$1 home linked=
     [[ -L $dir/pg || -d $dir/pg ]] || pg_can_live_in "$dir" || {
-        home=/var/tmp/$(pg_cluster_name "$dir")-$EUID
-        say "pg: its user cannot use $(shorten "$dir"), so the data is in $home, with a link to it"
-        ln -s "$home" "$dir/pg"
+        linked=/var/tmp/$(pg_cluster_name "$dir")-$EUID
+        say "pg: its user cannot use $(shorten "$dir"), so the data is in $linked, with a link to it"
+        ln -s "$linked" "$dir/pg"
     }
     home=$(pg_home "$dir")
     [[ -d $home ]] || mkdir -m 711 "$home"
     [[ -O $home ]] || die 1 "pg: $home belongs to somebody else"
+    [[ -z $linked ]] || pg_forget_the_former "$dir" "$home"
     mkdir -p "$home/sock"
     ((EUID != 0)) || chown postgres: "$home/sock"
+}
+
+# An earlier instance in the same place may have been removed while its data, elsewhere, stayed.
+pg_forget_the_former() {
+    pg_end_orphans "$1"
+    rm -rf "$2/data" "$2/postgres.log"
 }
 
 # pg_make_data HOME: a cluster with the superuser and the database that everybody uses. initdb takes seconds, so its
