@@ -1,5 +1,6 @@
-/* Memory of one batch: bump allocation in chunks, bounded, given back all at once. Chunks stay with the
- * arena over a reset, so a steady state allocates nothing. Not thread-safe: one arena, one thread. */
+/* Memory of one batch: bump allocation in chunks, bounded, given back all at once. Chunks stay with
+ * the arena over a reset, so a steady state allocates nothing. Not thread-safe: one arena, one
+ * thread. */
 #ifndef SIPTRUNK_COMMON_ARENA_H
 #define SIPTRUNK_COMMON_ARENA_H
 
@@ -17,7 +18,8 @@ void arena_free(struct arena *arena);
 /* Forgets everything allocated; keeps the memory. */
 void arena_reset(struct arena *arena);
 
-/* Zeroed, aligned for any type; size 0 gives a valid pointer. NULL when the bound or malloc is exhausted. */
+/* Zeroed, aligned for any type; size 0 gives a valid pointer. NULL when the bound or malloc is
+ * exhausted. */
 void *arena_alloc(struct arena *arena, size_t size) MUST_CHECK;
 void *arena_array(struct arena *arena, size_t count, size_t size) MUST_CHECK;
 

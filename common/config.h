@@ -1,5 +1,6 @@
-/* Configuration of both programs: one table of keys, four sources, later wins (defaults, file, environment,
- * -X). Reads and checks values; connects to nothing. Immutable once loaded, so any thread may read. */
+/* Configuration of both programs: one table of keys, four sources, later wins (defaults, file,
+ * environment, -X). Reads and checks values; connects to nothing. Immutable once loaded, so any
+ * thread may read. */
 #ifndef SIPTRUNK_COMMON_CONFIG_H
 #define SIPTRUNK_COMMON_CONFIG_H
 
@@ -8,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The keys: one row each in common/config.def, which has also type, default, limits and the help line. */
+/* The keys: one row each in common/config.def, which has also type, default, limits and the help
+ * line. */
 enum config_key {
 #define CONFIG_ROW(symbol, name, type, default_value, min, max, help) CONFIG_##symbol,
 #include "common/config.def"
@@ -21,8 +23,8 @@ struct config;
 struct config *config_new(void);
 void config_free(struct config *config);
 
-/* file may be NULL (then none is read); overrides are "key=value" texts of -X. On failure err names the
- * source, the line, the key and, for an unknown key, the nearest one. */
+/* file may be NULL (then none is read); overrides are "key=value" texts of -X. On failure err names
+ * the source, the line, the key and, for an unknown key, the nearest one. */
 bool config_load(struct config *config, const char *file, const char *const *overrides,
                  size_t override_count, struct error *err) MUST_CHECK;
 
@@ -35,8 +37,8 @@ bool config_bool(const struct config *config, enum config_key key);
 const char *config_item(const struct config *config, enum config_key key, size_t index);
 size_t config_item_count(const struct config *config, enum config_key key);
 
-/* The kafka.* keys given, without the prefix, in order; false past the end. bootstrap.servers and group.id
- * are not among them: they have keys of their own. */
+/* The kafka.* keys given, without the prefix, in order; false past the end. bootstrap.servers and
+ * group.id are not among them: they have keys of their own. */
 bool config_kafka_property(const struct config *config, size_t index, const char **ret_name,
                            const char **ret_value);
 

@@ -72,10 +72,9 @@ void digest_sha256(struct digests *digests, struct slice a, struct slice b,
 void digest_mac(struct digests *digests, struct slice data, uint8_t ret[MAC_SIZE]) {
     uint8_t whole[EVP_MAX_MD_SIZE];
     size_t size = 0;
-    bool done =
-        EVP_MAC_init(digests->mac, NULL, 0, NULL) == 1 &&
-        EVP_MAC_update(digests->mac, (const unsigned char *)data.data, data.size) == 1 &&
-        EVP_MAC_final(digests->mac, whole, &size, sizeof whole) == 1 && size >= MAC_SIZE;
+    bool done = EVP_MAC_init(digests->mac, NULL, 0, NULL) == 1 &&
+                EVP_MAC_update(digests->mac, (const unsigned char *)data.data, data.size) == 1 &&
+                EVP_MAC_final(digests->mac, whole, &size, sizeof whole) == 1 && size >= MAC_SIZE;
     if (!done)
         abort();
     memcpy(ret, whole, MAC_SIZE);

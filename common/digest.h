@@ -1,5 +1,6 @@
 /* SHA-1 (for UUIDs), SHA-256 (for chains) and HMAC-SHA-256 (for comparing commands), over OpenSSL's
- * libcrypto with contexts that are made once, so that a digest allocates nothing. One per thread. */
+ * libcrypto with contexts that are made once, so that a digest allocates nothing. One per thread.
+ */
 #ifndef SIPTRUNK_COMMON_DIGEST_H
 #define SIPTRUNK_COMMON_DIGEST_H
 
@@ -19,8 +20,8 @@ void digests_free(struct digests *digests);
 /* The key of digest_mac; copied into the context. */
 bool digests_set_mac_key(struct digests *digests, struct slice key, struct error *err) MUST_CHECK;
 
-/* Digest of a followed by b. A failure of libcrypto here is out of memory at best: the process aborts,
- * since a wrong digest must not get out. */
+/* Digest of a followed by b. A failure of libcrypto here is out of memory at best: the process
+ * aborts, since a wrong digest must not get out. */
 void digest_sha1(struct digests *digests, struct slice a, struct slice b, uint8_t ret[20]);
 void digest_sha256(struct digests *digests, struct slice a, struct slice b,
                    uint8_t ret[SHA256_SIZE]);

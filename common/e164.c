@@ -24,7 +24,8 @@ const char *e164_parse(struct slice text, struct e164 *ret) {
     bool from_00 = starts_with(text, "00");
     struct slice digits = without(text, from_00 ? 2 : starts_with(text, "+") ? 1 : 0);
     if (starts_with(text, " ") && all_digits(without(text, 1)))
-        return "it begins with a space where a + is expected; a + was probably lost in URL decoding";
+        return "it begins with a space where a + is expected; a + was probably lost in URL "
+               "decoding";
     if (!all_digits(digits))
         return "only + and the digits 0 to 9 are allowed";
     if (digits.size == text.size)

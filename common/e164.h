@@ -1,5 +1,5 @@
-/* Telephone numbers in E.164 form: "+" and 2 to 15 digits, the first one not 0. The international prefix
- * "00" is converted; bare digits are refused, never guessed. */
+/* Telephone numbers in E.164 form: "+" and 2 to 15 digits, the first one not 0. The international
+ * prefix "00" is converted; bare digits are refused, never guessed. */
 #ifndef SIPTRUNK_COMMON_E164_H
 #define SIPTRUNK_COMMON_E164_H
 

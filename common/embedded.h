@@ -1,5 +1,6 @@
 /* The migrations and schemas that travel inside the programs.
- * Generated at build time by common/embed.cmake; what they mean is left to avro_registry and migrate. */
+ * Generated at build time by common/embed.cmake; what they mean is left to avro_registry and
+ * migrate. */
 #ifndef SIPTRUNK_COMMON_EMBEDDED_H
 #define SIPTRUNK_COMMON_EMBEDDED_H
 

@@ -8,11 +8,16 @@ static const struct {
     const char *name;
     int exit_code;
 } faults[] = {
-    [FAULT_NONE] = {"none", 0},       [FAULT_INPUT] = {"input", 3},
-    [FAULT_CONFIG] = {"config", 3},   [FAULT_AUTH] = {"auth", 4},
-    [FAULT_RETRY] = {"retry", 5},     [FAULT_REBUILD] = {"rebuild", 5},
-    [FAULT_FENCED] = {"fenced", 7},   [FAULT_STATE] = {"state", 7},
-    [FAULT_STATEMENT] = {"statement", 70}, [FAULT_STOP] = {"stop", 130},
+    [FAULT_NONE] = {"none", 0},
+    [FAULT_INPUT] = {"input", 3},
+    [FAULT_CONFIG] = {"config", 3},
+    [FAULT_AUTH] = {"auth", 4},
+    [FAULT_RETRY] = {"retry", 5},
+    [FAULT_REBUILD] = {"rebuild", 5},
+    [FAULT_FENCED] = {"fenced", 7},
+    [FAULT_STATE] = {"state", 7},
+    [FAULT_STATEMENT] = {"statement", 70},
+    [FAULT_STOP] = {"stop", 130},
     [FAULT_BUG] = {"bug", 70},
 };
 

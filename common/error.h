@@ -1,5 +1,6 @@
 /* The one error value of both programs: what went wrong, and what the caller should do about it.
- * It lives on the caller's stack, holds no secrets and no payload, and is logged once, at the top. */
+ * It lives on the caller's stack, holds no secrets and no payload, and is logged once, at the top.
+ */
 #ifndef SIPTRUNK_COMMON_ERROR_H
 #define SIPTRUNK_COMMON_ERROR_H
 
@@ -19,15 +20,16 @@ enum fault {
     FAULT_REBUILD, /* the handle is no longer usable: build a new one, then try again */
     FAULT_FENCED,  /* another worker owns what we thought was ours: drop the work, claim anew */
     FAULT_STATE,   /* the world is not as it must be (no schema, diverged, twin): exit 7 or wait */
-    FAULT_STATEMENT, /* the store refuses this batch for a reason of its data (SQLSTATE class 22, 23) */
-    FAULT_STOP,    /* told to stop */
-    FAULT_BUG,     /* our own mistake: exit 70 */
+    FAULT_STATEMENT, /* the store refuses this batch for a reason of its data (SQLSTATE class 22,
+                        23) */
+    FAULT_STOP,      /* told to stop */
+    FAULT_BUG,       /* our own mistake: exit 70 */
 };
 
 struct error {
     enum fault fault;
-    char id[48];       /* stable, kebab-case: what happened, for machines, e.g. "postgres-connect" */
-    char sqlstate[6];  /* five characters, or empty */
+    char id[48];      /* stable, kebab-case: what happened, for machines, e.g. "postgres-connect" */
+    char sqlstate[6]; /* five characters, or empty */
     char message[512]; /* one line, for people */
 };
 

@@ -23,8 +23,8 @@ bool framing_parse(struct slice message, uint64_t *ret_fingerprint, struct slice
     for (int i = FRAMING_SIZE - 1; i >= (int)sizeof marker; i--)
         fingerprint = fingerprint << 8 | (unsigned char)message.data[i];
     *ret_fingerprint = fingerprint;
-    *ret_body = (struct slice){.data = message.data + FRAMING_SIZE,
-                               .size = message.size - FRAMING_SIZE};
+    *ret_body =
+        (struct slice){.data = message.data + FRAMING_SIZE, .size = message.size - FRAMING_SIZE};
     return true;
 }
 

@@ -50,19 +50,16 @@ static bool set_operators(rd_kafka_conf_t *conf, const struct config *config, st
 rd_kafka_conf_t *kafka_conf(const struct config *config, const struct kafka_property *defaults,
                             const struct kafka_property *enforced, struct error *err) {
     static const struct kafka_property common[] = {
-        {"client.id", "siptrunk"},
-        {"reconnect.backoff.ms", "50"},
-        {"reconnect.backoff.max.ms", "500"},
-        {"socket.nagle.disable", "true"},
-        {"socket.keepalive.enable", "true"},
-        {NULL, NULL},
+        {"client.id", "siptrunk"},           {"reconnect.backoff.ms", "50"},
+        {"reconnect.backoff.max.ms", "500"}, {"socket.nagle.disable", "true"},
+        {"socket.keepalive.enable", "true"}, {NULL, NULL},
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, on_log);
     if (set_table(conf, common, err) && set_table(conf, defaults, err) &&
         set_operators(conf, config, err) &&
-        set_property(conf, "bootstrap.servers",
-                     config_text(config, CONFIG_KAFKA_BOOTSTRAP_SERVERS), err) &&
+        set_property(conf, "bootstrap.servers", config_text(config, CONFIG_KAFKA_BOOTSTRAP_SERVERS),
+                     err) &&
         set_table(conf, enforced, err))
         return conf;
     rd_kafka_conf_destroy(conf);
@@ -102,8 +99,8 @@ static enum fault fault_of_code(rd_kafka_resp_err_t code) {
 }
 
 bool kafka_code_error(rd_kafka_resp_err_t code, const char *what, struct error *err) {
-    return error_set(err, fault_of_code(code), "kafka", "%s: %s (%s)", what,
-                     rd_kafka_err2str(code), rd_kafka_err2name(code));
+    return error_set(err, fault_of_code(code), "kafka", "%s: %s (%s)", what, rd_kafka_err2str(code),
+                     rd_kafka_err2name(code));
 }
 
 bool kafka_error(rd_kafka_error_t *error, const char *what, struct error *err) {
@@ -182,7 +179,8 @@ bool kafka_max_message_bytes(rd_kafka_t *handle, const char *topic, int timeout_
         kafka_code_error(RD_KAFKA_RESP_ERR__TIMED_OUT, "asking the broker for a topic's limits",
                          err);
     else if (rd_kafka_event_error(event))
-        kafka_code_error(rd_kafka_event_error(event), "asking the broker for a topic's limits", err);
+        kafka_code_error(rd_kafka_event_error(event), "asking the broker for a topic's limits",
+                         err);
     else
         ok = read_max_message_bytes(event, topic, ret_bytes, err);
     if (event)

@@ -1,5 +1,5 @@
-/* librdkafka as both programs use it: handles from the configuration, its log lines in our log, its errors
- * as our errors. What is consumed or produced is left to others. */
+/* librdkafka as both programs use it: handles from the configuration, its log lines in our log, its
+ * errors as our errors. What is consumed or produced is left to others. */
 #ifndef SIPTRUNK_COMMON_KAFKA_H
 #define SIPTRUNK_COMMON_KAFKA_H
 
@@ -14,21 +14,23 @@ struct kafka_property {
     const char *value;
 };
 
-/* A configuration from three layers: defaults (the operator's kafka.* keys override them), the operator's
- * keys, enforced (override those). Tables end with a NULL name; either may be NULL. bootstrap.servers,
- * client.id and the log callback are set here. NULL with FAULT_CONFIG that names the property. */
+/* A configuration from three layers: defaults (the operator's kafka.* keys override them), the
+ * operator's keys, enforced (override those). Tables end with a NULL name; either may be NULL.
+ * bootstrap.servers, client.id and the log callback are set here. NULL with FAULT_CONFIG that names
+ * the property. */
 rd_kafka_conf_t *kafka_conf(const struct config *config, const struct kafka_property *defaults,
                             const struct kafka_property *enforced, struct error *err);
 
 /* A handle; consumes conf also on failure. NULL with FAULT_CONFIG. */
 rd_kafka_t *kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err);
 
-
-/* Error values from librdkafka's; what: half a sentence. Both return false; the first one consumes error. */
+/* Error values from librdkafka's; what: half a sentence. Both return false; the first one consumes
+ * error. */
 bool kafka_error(rd_kafka_error_t *error, const char *what, struct error *err);
 bool kafka_code_error(rd_kafka_resp_err_t code, const char *what, struct error *err);
 
-/* Partitions of a topic; 0 when it does not exist. False when no broker answers within timeout_ms. */
+/* Partitions of a topic; 0 when it does not exist. False when no broker answers within timeout_ms.
+ */
 bool kafka_partition_count(rd_kafka_t *handle, const char *topic, int timeout_ms, int *ret_count,
                            struct error *err) MUST_CHECK;
 

@@ -1,5 +1,5 @@
-/* The log of both programs: one event a line on standard error, as JSON (for machines) or text (for a
- * terminal). May be called from any thread. Never pass a payload or a secret. */
+/* The log of both programs: one event a line on standard error, as JSON (for machines) or text (for
+ * a terminal). May be called from any thread. Never pass a payload or a secret. */
 #ifndef SIPTRUNK_COMMON_LOG_H
 #define SIPTRUNK_COMMON_LOG_H
 
@@ -20,7 +20,8 @@ struct log_field {
 
 #define LOG_TEXT(k, v) ((struct log_field){.key = (k), .text = (v) ? (v) : ""})
 #define LOG_INT(k, v)  ((struct log_field){.key = (k), .integer = (v)})
-/* The fields of one line, as one argument: LOG_WITH(LOG_TEXT(..), LOG_INT(..)); LOG_PLAIN for none. */
+/* The fields of one line, as one argument: LOG_WITH(LOG_TEXT(..), LOG_INT(..)); LOG_PLAIN for none.
+ */
 #define LOG_WITH(...)                                                                              \
     (const struct log_field[]){__VA_ARGS__},                                                       \
         sizeof((const struct log_field[]){__VA_ARGS__}) / sizeof(struct log_field)
@@ -30,8 +31,9 @@ struct log_field {
 void log_setup(enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
 
-/* event: stable kebab-case name. The message is one sentence for people. Call through log_write(LOG_INFO,
- * "batch-done", LOG_WITH(LOG_INT("commands", 12)), "applied %d commands", 12). */
+/* event: stable kebab-case name. The message is one sentence for people. Call through
+ * log_write(LOG_INFO, "batch-done", LOG_WITH(LOG_INT("commands", 12)), "applied %d commands", 12).
+ */
 void log_write(enum log_level level, const char *event, const struct log_field *fields,
                size_t field_count, const char *format, ...) PRINTF_LIKE(5, 6);
 

@@ -19,7 +19,7 @@ struct pg {
     PGconn *conn;
     bool warned; /* a WARNING came since the last segment began */
     char warning[200];
-    int pending; /* queued statements whose result was not taken yet */
+    int pending;   /* queued statements whose result was not taken yet */
     bool unsynced; /* pg_sync was sent, its answer not taken */
 };
 
@@ -160,7 +160,8 @@ static bool finish_connecting(struct pg *pg, struct error *err) {
     return true;
 }
 
-/* libpq has no SQLSTATE for a failed connection, only its text; these begin the server's own words. */
+/* libpq has no SQLSTATE for a failed connection, only its text; these begin the server's own words.
+ */
 static void refine_connect_error(struct error *err) {
     static const struct {
         const char *text;
@@ -224,11 +225,11 @@ struct pg *pg_connect(const char *conninfo, const char *application_name, const 
                       const struct pg_statement *statements, size_t statement_count,
                       struct error *err) {
     /* What stands before dbname is a default that the connection string may override. */
-    const char *keys[] = {"connect_timeout",     "keepalives_idle", "keepalives_interval",
-                          "keepalives_count",    "tcp_user_timeout",
-                          "target_session_attrs", "fallback_application_name", "dbname", NULL};
-    const char *values[] = {"5", "10", "3", "3", "10000", "read-write", application_name, conninfo,
-                            NULL};
+    const char *keys[] = {"connect_timeout",           "keepalives_idle",  "keepalives_interval",
+                          "keepalives_count",          "tcp_user_timeout", "target_session_attrs",
+                          "fallback_application_name", "dbname",           NULL};
+    const char *values[] = {"5",      "10", "3", "3", "10000", "read-write", application_name,
+                            conninfo, NULL};
     struct pg *pg = calloc(1, sizeof *pg);
     if (!pg) {
         error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a database connection");
@@ -287,7 +288,8 @@ bool pg_queue(struct pg *pg, const struct pg_statement *statement, const struct 
     }
     if (pg->pending == 0)
         pg->warned = false;
-    if (!PQsendQueryPrepared(pg->conn, statement->name, (int)param_count, values, sizes, formats, 1))
+    if (!PQsendQueryPrepared(pg->conn, statement->name, (int)param_count, values, sizes, formats,
+                             1))
         return connection_error(pg, "postgres-connection", statement->name, err);
     pg->pending++;
     return true;

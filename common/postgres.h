@@ -1,6 +1,6 @@
-/* One connection to PostgreSQL in pipeline mode, with every wait bounded by a deadline and by the stop flag.
- * Runs prepared statements with binary parameters and results; what they say is left to its users.
- * One thread per connection. */
+/* One connection to PostgreSQL in pipeline mode, with every wait bounded by a deadline and by the
+ * stop flag. Runs prepared statements with binary parameters and results; what they say is left to
+ * its users. One thread per connection. */
 #ifndef SIPTRUNK_COMMON_POSTGRES_H
 #define SIPTRUNK_COMMON_POSTGRES_H
 
@@ -13,7 +13,8 @@
 
 struct pg;
 
-/* A statement that every connection prepares under its name. Parameter types come from casts in the text. */
+/* A statement that every connection prepares under its name. Parameter types come from casts in the
+ * text. */
 struct pg_statement {
     const char *name;
     const char *sql;
@@ -25,9 +26,10 @@ struct pg_param {
     size_t size;
 };
 
-/* Connects (at most 5 s an address, see connect_timeout), applies session settings ("SET ..; SET ..", may be
- * NULL), prepares the statements and enters pipeline mode. NULL with FAULT_AUTH for refused credentials,
- * FAULT_STATE for a database or schema that is not there, FAULT_REBUILD for everything that may pass. */
+/* Connects (at most 5 s an address, see connect_timeout), applies session settings ("SET ..; SET
+ * ..", may be NULL), prepares the statements and enters pipeline mode. NULL with FAULT_AUTH for
+ * refused credentials, FAULT_STATE for a database or schema that is not there, FAULT_REBUILD for
+ * everything that may pass. */
 struct pg *pg_connect(const char *conninfo, const char *application_name, const char *settings,
                       const struct pg_statement *statements, size_t statement_count,
                       struct error *err);
@@ -40,12 +42,12 @@ bool pg_queue(struct pg *pg, const struct pg_statement *statement, const struct 
 /* Ends the segment of queued statements and sends it. */
 bool pg_sync(struct pg *pg, struct error *err) MUST_CHECK;
 
-/* The result of the next queued statement, in order; the caller clears *ret. On failure the whole segment is
- * drained and, when a transaction is open, rolled back. */
+/* The result of the next queued statement, in order; the caller clears *ret. On failure the whole
+ * segment is drained and, when a transaction is open, rolled back. */
 bool pg_result(struct pg *pg, PGresult **ret, struct error *err) MUST_CHECK;
 
-/* The next result must be COMMIT's: its tag reads COMMIT and no warning came with it (a cancelled wait for
- * replication is a warning, and means that the commit may be lost). */
+/* The next result must be COMMIT's: its tag reads COMMIT and no warning came with it (a cancelled
+ * wait for replication is a warning, and means that the commit may be lost). */
 bool pg_result_commit(struct pg *pg, struct error *err) MUST_CHECK;
 
 /* Takes the answer to pg_sync. */
@@ -64,15 +66,16 @@ int pg_backend_pid(const struct pg *pg);
 /* Fills err from a failed result by the table of SQLSTATEs. */
 bool pg_result_error(const PGresult *result, const char *what, struct error *err);
 
-/* Values of binary results. The row and column must exist and not be NULL; the type is the statement's. */
+/* Values of binary results. The row and column must exist and not be NULL; the type is the
+ * statement's. */
 int64_t pg_int8(const PGresult *result, int row, int column);
 int32_t pg_int4(const PGresult *result, int row, int column);
 bool pg_bool(const PGresult *result, int row, int column);
 struct uuid pg_uuid(const PGresult *result, int row, int column);
 struct slice pg_text(const PGresult *result, int row, int column); /* SLICE_NONE when NULL */
 
-/* A one-dimensional binary array under construction in an arena. After a failed add everything is ignored,
- * and pg_array_param returns false. */
+/* A one-dimensional binary array under construction in an arena. After a failed add everything is
+ * ignored, and pg_array_param returns false. */
 struct pg_array {
     struct arena *arena;
     char *data;
@@ -82,8 +85,14 @@ struct pg_array {
     bool failed;
 };
 
-enum { PG_OID_BOOL = 16, PG_OID_BYTEA = 17, PG_OID_INT8 = 20, PG_OID_INT4 = 23, PG_OID_TEXT = 25,
-       PG_OID_UUID = 2950 };
+enum {
+    PG_OID_BOOL = 16,
+    PG_OID_BYTEA = 17,
+    PG_OID_INT8 = 20,
+    PG_OID_INT4 = 23,
+    PG_OID_TEXT = 25,
+    PG_OID_UUID = 2950
+};
 
 /* element_bytes: the expected size of one element, to reserve room. */
 struct pg_array pg_array_new(struct arena *arena, Oid element, size_t count, size_t element_bytes);

@@ -1,5 +1,5 @@
-/* A view of bytes that somebody else owns: a Kafka message, an arena, a literal. Never NUL-terminated by
- * promise. Says nothing about encoding; see common/text.h for that. */
+/* A view of bytes that somebody else owns: a Kafka message, an arena, a literal. Never
+ * NUL-terminated by promise. Says nothing about encoding; see common/text.h for that. */
 #ifndef SIPTRUNK_COMMON_SLICE_H
 #define SIPTRUNK_COMMON_SLICE_H
 
@@ -12,10 +12,10 @@ struct slice {
     size_t size;
 };
 
-#define SLICE_NONE      ((struct slice){0})
+#define SLICE_NONE       ((struct slice){0})
 #define SLICE_LITERAL(s) ((struct slice){.data = ("" s), .size = sizeof(s) - 1})
-#define SLICE_FMT       "%.*s"
-#define SLICE_ARG(s)    (int)(s).size, (s).data
+#define SLICE_FMT        "%.*s"
+#define SLICE_ARG(s)     (int)(s).size, (s).data
 
 static inline struct slice slice_of(const char *text) {
     return text ? (struct slice){.data = text, .size = strlen(text)} : SLICE_NONE;

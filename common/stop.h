@@ -1,4 +1,5 @@
-/* The stop flag: set by a signal, seen by every loop that may wait. The one global beside the logger. */
+/* The stop flag: set by a signal, seen by every loop that may wait. The one global beside the
+ * logger. */
 #ifndef SIPTRUNK_COMMON_STOP_H
 #define SIPTRUNK_COMMON_STOP_H
 

@@ -12,7 +12,8 @@ static const struct {
     {0xF1, 0xF3, 3, 0x80, 0xBF}, {0xF4, 0xF4, 3, 0x80, 0x8F},
 };
 
-/* Bytes of the code point at the start of p (1..4), or 0 when it is invalid or a control character. */
+/* Bytes of the code point at the start of p (1..4), or 0 when it is invalid or a control character.
+ */
 static size_t clean_code_point(const unsigned char *p, size_t left) {
     if (p[0] < 0x80)
         return p[0] >= 0x20 && p[0] != 0x7F;

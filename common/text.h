@@ -5,8 +5,8 @@
 
 #include "common/slice.h"
 
-/* Valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF) and free of U+0000-001F, 007F and
- * 0080-009F. Absent and empty texts are clean. */
+/* Valid UTF-8 (no surrogates, no overlong forms, at most U+10FFFF) and free of U+0000-001F, 007F
+ * and 0080-009F. Absent and empty texts are clean. */
 bool text_is_clean(struct slice text);
 
 /* Code points of a valid UTF-8 text. */

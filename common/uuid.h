@@ -1,5 +1,5 @@
-/* UUIDs: text form 8-4-4-4-12 in any case, stored as 16 bytes, printed in lower case; name-based ones of
- * version 5 (RFC 4122, section 4.3). */
+/* UUIDs: text form 8-4-4-4-12 in any case, stored as 16 bytes, printed in lower case; name-based
+ * ones of version 5 (RFC 4122, section 4.3). */
 #ifndef SIPTRUNK_COMMON_UUID_H
 #define SIPTRUNK_COMMON_UUID_H
 

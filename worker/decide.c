@@ -1,0 +1,269 @@
+/* Replay, envelope, fields, account, then the command's own rules; number, chain, encode. */
+#include "worker/decide.h"
+
+#include <inttypes.h>
+
+static bool out_of_memory(struct error *err) {
+    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+}
+
+/* ---- what the batch needs ---- */
+
+static const struct uuid nil_uuid;
+
+/* Under which account the ledger keeps the command: the nil UUID when its account id is malformed.
+ */
+static const struct uuid *ledger_account(const struct command *command) {
+    return command->account_id_valid ? &command->account_id : &nil_uuid;
+}
+
+static bool has_natural_key(const struct command *command) {
+    return command->account_id_valid && command->command_id_valid;
+}
+
+static bool want_command(struct working_set *set, struct command *command) {
+    if (command->handling != HANDLE_COMMAND)
+        return true;
+    if (!working_set_want_ledger(set, ledger_account(command), &command->derived_id))
+        return false;
+    if (command->account_id_valid && !working_set_want_account(set, &command->account_id))
+        return false;
+    if (!has_natural_key(command))
+        return true;
+    if (!working_set_want_ledger(set, &command->account_id, &command->command_id))
+        return false;
+    return command->problems.count > 0 || command->type->want(set, command);
+}
+
+bool decide_want(struct working_set *set, struct command *commands, size_t count,
+                 struct error *err) {
+    for (size_t i = 0; i < count; i++) {
+        if (!want_command(set, &commands[i]))
+            return out_of_memory(err);
+    }
+    return true;
+}
+
+/* ---- for worker/commands ---- */
+
+bool decision_reject(struct decision *decision, enum reason reason, const char *pointer,
+                     struct slice message) {
+    decision->result.outcome = OUTCOME_REJECTED;
+    return problem_add(&decision->result.problems, decision->arena, reason, pointer, message);
+}
+
+bool decision_rejected(const struct decision *decision) {
+    return decision->result.outcome == OUTCOME_REJECTED;
+}
+
+bool decision_find_channel(struct decision *decision, struct slice name, struct channel **ret) {
+    *ret = working_set_channel(decision->set, &decision->command->account_id, name);
+    return *ret || decision_reject(decision, REASON_CHANNEL_NOT_FOUND, "/channel_name", SLICE_NONE);
+}
+
+bool decision_check_version(struct decision *decision, const struct channel *channel) {
+    const struct value *expected = command_value(decision->command, SLOT_EXPECTED_VERSION);
+    if (expected->state != VALUE_SET || expected->integer == channel->version)
+        return true;
+    decision->result.channel_version = channel->version;
+    struct slice message =
+        arena_printf(decision->arena, "The channel has version %" PRId64 ", not %" PRId64,
+                     channel->version, expected->integer);
+    return decision_reject(decision, REASON_VERSION_CONFLICT, "/expected_version", message);
+}
+
+bool decision_find_number(struct decision *decision, struct number **ret) {
+    const struct command *command = decision->command;
+    struct slice e164 = {.data = command->number.text, .size = command->number.size};
+    struct number *number = working_set_number(decision->set, e164);
+    *ret = NULL;
+    if (!number)
+        return decision_reject(decision, REASON_NUMBER_NOT_FOUND, "/number", SLICE_NONE);
+    if (!uuid_equal(&number->account_id, &command->account_id))
+        return decision_reject(decision, REASON_NUMBER_NOT_OWNED, "/number", SLICE_NONE);
+    *ret = number;
+    return true;
+}
+
+bool decision_warn(struct decision *decision, enum warning_code code, const char *pointer,
+                   struct slice message) {
+    return warning_add(&decision->result.warnings, decision->arena, code, pointer, message);
+}
+
+bool decision_change(struct decision *decision, const char *pointer, struct slice before,
+                     struct slice after) {
+    return change_add(&decision->result.changes, decision->arena, pointer, before, after);
+}
+
+bool decision_applies(struct decision *decision) {
+    bool changes = decision->result.changes.count > 0;
+    bool dry = decision->command->dry_run;
+    decision->result.outcome = !changes ? OUTCOME_NO_CHANGE
+                               : dry    ? OUTCOME_WOULD_APPLY
+                                        : OUTCOME_APPLIED;
+    return changes && !dry;
+}
+
+void decision_concerns(struct decision *decision, const struct channel *channel) {
+    decision->result.channel_name = channel->name;
+    decision->result.channel_version = channel->version;
+}
+
+/* ---- one command ---- */
+
+/* Texts of the command as the result shows them before anything is decided, and after a rejection.
+ */
+static void echo_own_fields(struct decision *decision) {
+    const struct command *command = decision->command;
+    struct result *result = &decision->result;
+    result->channel_name =
+        echo_bytes(command_value(command, command->type->channel_name_slot), 128);
+    result->number_as_received =
+        echo_bytes(command_value(command, command->type->number_slot), 128);
+    if (command->number.size > 0)
+        result->number = (struct slice){.data = command->number.text, .size = command->number.size};
+}
+
+static bool warn_of_conversion(struct decision *decision) {
+    if (decision_rejected(decision) || !decision->command->number.converted_from_00)
+        return true;
+    return decision_warn(decision, WARNING_NUMBER_CONVERTED_FROM_00, "/number", SLICE_NONE);
+}
+
+static bool run_rules(struct decision *decision) {
+    struct command *command = decision->command;
+    if (command->problems.count > 0) {
+        decision->result.outcome = OUTCOME_REJECTED;
+        decision->result.problems = command->problems;
+        return true;
+    }
+    if (!decision->account)
+        return decision_reject(decision, REASON_ACCOUNT_NOT_FOUND, "/account_id", SLICE_NONE);
+    return command->type->decide(decision) && warn_of_conversion(decision);
+}
+
+static int status_code(const struct decision *decision) {
+    return decision_rejected(decision)
+               ? reason_info(decision->result.problems.first->reason)->status_code
+               : decision->command->type->success_code;
+}
+
+/* Keeps the copy of a short text that lives in the command itself rather than in a message. */
+static struct slice subject_of(const struct result *result) {
+    return result->channel_name.data ? result->channel_name : result->number;
+}
+
+static void remember(struct decision *decision, const struct decider *decider,
+                     struct ledger_entry *entry, struct slice body) {
+    struct command *command = decision->command;
+    const struct result *result = &decision->result;
+    entry->found = true;
+    entry->added = true;
+    memcpy(entry->mac, command->mac, sizeof entry->mac);
+    entry->source = command->record.source;
+    entry->body = body;
+    entry->body_schema = result_encoder_fingerprint(decider->encoder);
+    entry->event_id = result->event_id;
+    entry->command_type = slice_of(command->type->name);
+    entry->outcome = result->outcome;
+    entry->error_reason = result->problems.first
+                              ? slice_of(reason_info(result->problems.first->reason)->urn)
+                              : SLICE_NONE;
+    entry->batch_id = echo_characters(command_value(command, SLOT_BATCH_ID), 64);
+    entry->subject = subject_of(result);
+    entry->account_sequence = result->account_sequence;
+    entry->applied_at = result->applied_at;
+    command->answer = entry;
+}
+
+/* Gives the result its number, time and place in the chain, and encodes it. */
+static bool conclude(struct decision *decision, const struct decider *decider,
+                     struct ledger_entry *entry, int64_t now_us, struct error *err) {
+    struct result *result = &decision->result;
+    struct account *account = decision->account;
+    result->status_code = status_code(decision);
+    result->applied_at = now_us;
+    if (account) {
+        result->applied_at = now_us > account->last_applied_at ? now_us : account->last_applied_at;
+        result->account_sequence = account->last_sequence + 1;
+    }
+    struct slice body;
+    uint8_t chain[SHA256_SIZE];
+    static const uint8_t no_chain[SHA256_SIZE];
+    if (!result_encode(decider->encoder, decision->command, result,
+                       account ? account->last_chain : no_chain, decision->arena, &body, chain,
+                       err))
+        return false;
+    if (account) {
+        account->last_sequence = result->account_sequence;
+        account->last_applied_at = result->applied_at;
+        memcpy(account->last_chain, chain, sizeof chain);
+        account->changed = true;
+    }
+    remember(decision, decider, entry, body);
+    return true;
+}
+
+static bool same_source(const struct source *a, const struct source *b) {
+    return a->partition == b->partition && a->offset == b->offset &&
+           a->timestamp_ms == b->timestamp_ms && slice_equal(a->topic, b->topic);
+}
+
+static void answer_from_ledger(struct command *command, struct ledger_entry *entry) {
+    command->answer = entry;
+    command->replayed = !same_source(&entry->source, &command->record.source);
+}
+
+/* Decides a command that the ledger does not hold under the key of entry. */
+static bool decide_new(const struct decider *decider, struct working_set *set,
+                       struct command *command, struct ledger_entry *entry, bool id_reused,
+                       int64_t now_us, struct error *err) {
+    struct decision decision = {.arena = set->arena, .set = set, .command = command};
+    struct account *account =
+        command->account_id_valid ? working_set_account(set, &command->account_id) : NULL;
+    decision.account = account && account->known ? account : NULL;
+    decision.result.outcome = OUTCOME_NO_CHANGE;
+    decision.result.event_id = entry->command_id;
+    if (has_natural_key(command) && !id_reused) {
+        char name[UUID_TEXT_SIZE + 1];
+        uuid_format(&command->command_id, name);
+        decision.result.event_id = uuid_v5(decider->digests, &command->account_id, slice_of(name));
+    }
+    echo_own_fields(&decision);
+    bool ok = id_reused
+                  ? decision_reject(&decision, REASON_COMMAND_ID_REUSED, "/command_id", SLICE_NONE)
+                  : run_rules(&decision);
+    if (!ok)
+        return out_of_memory(err);
+    return conclude(&decision, decider, entry, now_us, err);
+}
+
+static bool decide_command(const struct decider *decider, struct working_set *set,
+                           struct command *command, int64_t now_us, struct error *err) {
+    const struct uuid *account_id = ledger_account(command);
+    bool natural = has_natural_key(command);
+    struct ledger_entry *entry =
+        natural ? working_set_want_ledger(set, account_id, &command->command_id) : NULL;
+    bool id_reused = entry && entry->found &&
+                     !same_source(&entry->source, &command->record.source) &&
+                     memcmp(entry->mac, command->mac, sizeof entry->mac) != 0;
+    if (!natural || id_reused)
+        entry = working_set_want_ledger(set, account_id, &command->derived_id);
+    if (!entry)
+        return out_of_memory(err);
+    if (entry->found) {
+        answer_from_ledger(command, entry);
+        return true;
+    }
+    return decide_new(decider, set, command, entry, id_reused, now_us, err);
+}
+
+bool decide_batch(const struct decider *decider, struct working_set *set, struct command *commands,
+                  size_t count, int64_t now_us, struct error *err) {
+    for (size_t i = 0; i < count; i++) {
+        if (commands[i].handling == HANDLE_COMMAND &&
+            !decide_command(decider, set, &commands[i], now_us, err))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,169 @@
+/* Field rules as a table of functions. Rules that need stored data are in decide and
+ * worker/commands. */
+#include "worker/validate.h"
+
+#include "common/text.h"
+
+struct field {
+    struct command *command;
+    struct arena *arena;
+    const struct value *value;
+    const char *pointer;
+};
+
+static bool refuse(struct field *field, enum reason reason, struct slice message) {
+    return problem_add(&field->command->problems, field->arena, reason, field->pointer, message);
+}
+
+static bool is_missing(const struct value *value) {
+    return value->state == VALUE_ABSENT || value->state == VALUE_NULL;
+}
+
+/* What every text field shares: type, size, encoding. *ret_usable says whether its own rule may
+ * look at it. */
+static bool check_text(struct field *field, bool *ret_usable) {
+    const struct value *value = field->value;
+    *ret_usable = false;
+    if (value->state == VALUE_BAD_TYPE)
+        return refuse(field, REASON_TYPE, SLICE_NONE);
+    if (value->state == VALUE_TOO_LONG)
+        return refuse(field, REASON_TOO_LONG, SLICE_NONE);
+    if (!text_is_clean(value->text))
+        return refuse(field, REASON_ENCODING, SLICE_NONE);
+    *ret_usable = true;
+    return true;
+}
+
+static bool check_command_id(struct field *field) {
+    struct command *command = field->command;
+    const struct value *value = field->value;
+    command->command_id_valid =
+        value->state == VALUE_SET && uuid_parse(value->text, &command->command_id);
+    return command->command_id_valid || refuse(field, REASON_UUID_FORMAT, SLICE_NONE);
+}
+
+static bool check_account_id(struct field *field) {
+    struct command *command = field->command;
+    const struct value *value = field->value;
+    command->account_id_valid =
+        value->state == VALUE_SET && uuid_parse(value->text, &command->account_id);
+    return command->account_id_valid || refuse(field, REASON_ACCOUNT_ID, SLICE_NONE);
+}
+
+static bool check_optional_text(struct field *field, size_t max_length) {
+    bool usable;
+    if (is_missing(field->value))
+        return true;
+    if (!check_text(field, &usable))
+        return false;
+    if (!usable || text_length(field->value->text) <= max_length)
+        return true;
+    return refuse(field, REASON_TOO_LONG,
+                  arena_printf(field->arena, "The text is longer than %zu characters", max_length));
+}
+
+static bool check_text_64(struct field *field) {
+    return check_optional_text(field, 64);
+}
+
+static bool check_text_128(struct field *field) {
+    return check_optional_text(field, 128);
+}
+
+static bool check_integer(struct field *field) {
+    return field->value->state != VALUE_BAD_TYPE || refuse(field, REASON_TYPE, SLICE_NONE);
+}
+
+static bool check_boolean(struct field *field) {
+    bool bad = field->value->state == VALUE_BAD_TYPE || field->value->state == VALUE_NULL;
+    if (bad)
+        return refuse(field, REASON_TYPE, SLICE_NONE);
+    return true;
+}
+
+enum { MAX_CHANNEL_NAME = 64 };
+
+static bool check_channel_name_guard(struct field *field) {
+    bool usable;
+    if (is_missing(field->value))
+        return true;
+    if (!check_text(field, &usable))
+        return false;
+    struct slice name = field->value->text;
+    if (!usable)
+        return true;
+    if (name.size == 0)
+        return refuse(field, REASON_REQUIRED, SLICE_NONE);
+    if (name.data[0] == ' ' || name.data[name.size - 1] == ' ')
+        return refuse(field, REASON_NAME_FORMAT,
+                      SLICE_LITERAL("A channel name does not begin or end with a space"));
+    if (text_length(name) > MAX_CHANNEL_NAME)
+        return refuse(field, REASON_TOO_LONG,
+                      SLICE_LITERAL("A channel name has at most 64 characters"));
+    return true;
+}
+
+static bool check_channel_name(struct field *field) {
+    if (is_missing(field->value))
+        return refuse(field, REASON_REQUIRED, SLICE_NONE);
+    return check_channel_name_guard(field);
+}
+
+static bool check_number(struct field *field) {
+    bool usable;
+    if (is_missing(field->value))
+        return refuse(field, REASON_REQUIRED, SLICE_NONE);
+    if (!check_text(field, &usable))
+        return false;
+    if (!usable)
+        return true;
+    if (field->value->text.size == 0)
+        return refuse(field, REASON_REQUIRED, SLICE_NONE);
+    const char *why = e164_parse(field->value->text, &field->command->number);
+    if (!why)
+        return true;
+    return refuse(field, REASON_NUMBER_FORMAT,
+                  arena_printf(field->arena, "Not a number in E.164 format: %s", why));
+}
+
+static bool check_nothing(struct field *field) {
+    (void)field;
+    return true;
+}
+
+static bool (*const checks[])(struct field *) = {
+    [RULE_NONE] = check_nothing,
+    [RULE_COMMAND_ID] = check_command_id,
+    [RULE_ACCOUNT_ID] = check_account_id,
+    [RULE_TEXT_64] = check_text_64,
+    [RULE_TEXT_128] = check_text_128,
+    [RULE_INTEGER] = check_integer,
+    [RULE_BOOLEAN] = check_boolean,
+    [RULE_CHANNEL_NAME] = check_channel_name,
+    [RULE_CHANNEL_NAME_GUARD] = check_channel_name_guard,
+    [RULE_NUMBER] = check_number,
+};
+
+static bool check_slot(struct command *command, struct arena *arena, size_t slot) {
+    const struct field_check *check = &command->type->checks[slot];
+    struct field field = {.command = command,
+                          .arena = arena,
+                          .value = &command->values[slot],
+                          .pointer = check->pointer};
+    return checks[check->rule](&field);
+}
+
+bool validate_command(struct command *command, struct arena *arena) {
+    if (!check_slot(command, arena, SLOT_COMMAND_ID) ||
+        !check_slot(command, arena, SLOT_ACCOUNT_ID))
+        return false;
+    if (command->problems.count > 0)
+        return true;
+    for (size_t slot = SLOT_ACCOUNT_ID + 1; slot < command->type->record->slot_count; slot++) {
+        if (!check_slot(command, arena, slot))
+            return false;
+    }
+    const struct value *dry_run = command_value(command, SLOT_DRY_RUN);
+    command->dry_run = dry_run->state == VALUE_SET && dry_run->boolean;
+    return true;
+}
