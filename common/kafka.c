@@ -141,8 +141,8 @@ bool kafka_partition_count(rd_kafka_t *handle, const char *topic, int timeout_ms
     return ok;
 }
 
-static bool read_max_message_bytes(const rd_kafka_event_t *event, const char *topic,
-                                   int64_t *ret_bytes, struct error *err) {
+static bool read_max_message_bytes(rd_kafka_event_t *event, const char *topic, int64_t *ret_bytes,
+                                   struct error *err) {
     size_t count = 0;
     const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(
         rd_kafka_event_DescribeConfigs_result(event), &count);
