@@ -1,0 +1,282 @@
+/* The statements of load beside the code that reads their rows. */
+#include "worker/load.h"
+
+#include <inttypes.h>
+
+enum statement { BEGIN, FENCE, TAILS, LEDGER, NUMBERS, CHANNELS, NUMBER_CHANNELS, CLOCK, COUNT };
+
+const struct pg_statement load_statements[COUNT] = {
+    [BEGIN] = {"load_begin", "BEGIN ISOLATION LEVEL READ COMMITTED"},
+    [FENCE] = {"load_fence", "SELECT p.topic, p.partition, p.epoch, p.next_offset,"
+                             " (SELECT i.state = 'normal' FROM siptrunk.installation i)"
+                             " FROM unnest($1::text[], $2::int4[]) AS k(topic, partition)"
+                             " JOIN siptrunk.partition_position p"
+                             " ON p.topic = k.topic COLLATE \"C\" AND p.partition = k.partition"
+                             " ORDER BY p.topic, p.partition FOR NO KEY UPDATE OF p"},
+    [TAILS] = {"load_tails", "SELECT account_id, last_sequence, last_applied_at, last_chain"
+                             " FROM siptrunk.account_tail WHERE account_id = ANY ($1::uuid[])"
+                             " ORDER BY account_id FOR NO KEY UPDATE"},
+    [LEDGER] = {"load_ledger",
+                "SELECT l.account_id, l.command_id, l.mac, l.source_topic, l.source_partition,"
+                " l.source_offset, l.source_timestamp, l.result_schema, l.result"
+                " FROM unnest($1::uuid[], $2::uuid[]) AS k(account_id, command_id)"
+                " JOIN siptrunk.command_ledger l"
+                " ON l.account_id = k.account_id AND l.command_id = k.command_id"},
+    [NUMBERS] = {"load_numbers",
+                 "SELECT e164::text, account_id, kind, state, channel_id, number_type"
+                 " FROM siptrunk.number WHERE e164 = ANY ($1::text[])"
+                 " ORDER BY e164 FOR NO KEY UPDATE"},
+    [CHANNELS] = {"load_channels",
+                  "SELECT c.account_id, c.name, c.channel_id, c.version,"
+                  " c.subscription = 'operator_connect', c.caller_id::text"
+                  " FROM unnest($1::uuid[], $2::text[]) AS k(account_id, name)"
+                  " JOIN siptrunk.channel c"
+                  " ON c.account_id = k.account_id AND c.name = k.name COLLATE \"C\""},
+    [NUMBER_CHANNELS] = {"load_number_channels",
+                         "SELECT c.account_id, c.name, c.channel_id, c.version,"
+                         " c.subscription = 'operator_connect', c.caller_id::text"
+                         " FROM unnest($1::text[]) AS k(e164)"
+                         " JOIN siptrunk.number n ON n.e164 = k.e164 COLLATE \"C\""
+                         " JOIN siptrunk.channel c"
+                         " ON c.account_id = n.account_id AND c.channel_id = n.channel_id"},
+    [CLOCK] = {"load_clock", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"},
+};
+const size_t load_statement_count = COUNT;
+
+static bool out_of_memory(struct error *err) {
+    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+}
+
+/* ---- asking ---- */
+
+/* Queues a statement over one or two arrays. */
+static bool ask(struct pg *pg, enum statement statement, struct pg_array *first,
+                struct pg_array *second, struct error *err) {
+    struct pg_param params[2];
+    size_t count = (first != NULL) + (size_t)(second != NULL);
+    if ((first && !pg_array_param(first, &params[0])) ||
+        (second && !pg_array_param(second, &params[1])))
+        return out_of_memory(err);
+    return pg_queue(pg, &load_statements[statement], params, count, err);
+}
+
+static bool ask_fence(struct pg *pg, struct arena *arena, const struct position *positions,
+                      size_t count, struct error *err) {
+    struct pg_array topics = pg_array_new(arena, PG_OID_TEXT, count, 64);
+    struct pg_array partitions = pg_array_new(arena, PG_OID_INT4, count, 4);
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end < 0)
+            continue;
+        pg_array_add_text(&topics, positions[i].topic);
+        pg_array_add_int4(&partitions, positions[i].partition);
+    }
+    return ask(pg, FENCE, &topics, &partitions, err);
+}
+
+static bool ask_tails(struct pg *pg, struct working_set *set, struct error *err) {
+    struct pg_array ids = pg_array_new(set->arena, PG_OID_UUID, set->accounts.count, 16);
+    for (struct entry *entry = set->accounts.first; entry; entry = entry->next_in_order)
+        pg_array_add_uuid(&ids, &((struct account *)entry)->id);
+    return ask(pg, TAILS, &ids, NULL, err);
+}
+
+static bool ask_ledger(struct pg *pg, struct working_set *set, struct error *err) {
+    struct pg_array accounts = pg_array_new(set->arena, PG_OID_UUID, set->ledger.count, 16);
+    struct pg_array commands = pg_array_new(set->arena, PG_OID_UUID, set->ledger.count, 16);
+    for (struct entry *entry = set->ledger.first; entry; entry = entry->next_in_order) {
+        pg_array_add_uuid(&accounts, &((struct ledger_entry *)entry)->account_id);
+        pg_array_add_uuid(&commands, &((struct ledger_entry *)entry)->command_id);
+    }
+    return ask(pg, LEDGER, &accounts, &commands, err);
+}
+
+static bool ask_numbers(struct pg *pg, struct working_set *set, enum statement statement,
+                        bool only_needing_channel, struct error *err) {
+    struct pg_array numbers = pg_array_new(set->arena, PG_OID_TEXT, set->numbers.count, 16);
+    for (struct entry *entry = set->numbers.first; entry; entry = entry->next_in_order) {
+        if (!only_needing_channel || ((struct number *)entry)->needs_channel)
+            pg_array_add_text(&numbers, entry->key);
+    }
+    return ask(pg, statement, &numbers, NULL, err);
+}
+
+static bool ask_channels(struct pg *pg, struct working_set *set, struct error *err) {
+    struct pg_array accounts = pg_array_new(set->arena, PG_OID_UUID, set->channels.count, 16);
+    struct pg_array names = pg_array_new(set->arena, PG_OID_TEXT, set->channels.count, 32);
+    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order) {
+        pg_array_add_uuid(&accounts, &((struct channel *)entry)->account_id);
+        pg_array_add_text(&names, ((struct channel *)entry)->name);
+    }
+    return ask(pg, CHANNELS, &accounts, &names, err);
+}
+
+static bool ask_all(struct pg *pg, const struct position *positions, size_t count,
+                    struct working_set *set, struct error *err) {
+    return ask(pg, BEGIN, NULL, NULL, err) && ask_fence(pg, set->arena, positions, count, err) &&
+           ask_tails(pg, set, err) && ask_ledger(pg, set, err) &&
+           ask_numbers(pg, set, NUMBERS, false, err) && ask_channels(pg, set, err) &&
+           ask_numbers(pg, set, NUMBER_CHANNELS, true, err) && ask(pg, CLOCK, NULL, NULL, err) &&
+           pg_sync(pg, err);
+}
+
+/* ---- reading ---- */
+
+struct reading {
+    const struct position *positions;
+    size_t position_count;
+    struct working_set *set;
+    int64_t *ret_now_us;
+};
+
+static bool read_nothing(struct reading *reading, const PGresult *rows, struct error *err) {
+    (void)reading, (void)rows, (void)err;
+    return true;
+}
+
+static const struct position *find_position(const struct reading *reading, struct slice topic,
+                                            int32_t partition) {
+    for (size_t i = 0; i < reading->position_count; i++) {
+        const struct position *position = &reading->positions[i];
+        if (position->partition == partition && slice_equal(position->topic, topic))
+            return position;
+    }
+    return NULL;
+}
+
+static bool read_fence(struct reading *reading, const PGresult *rows, struct error *err) {
+    int expected = 0;
+    for (size_t i = 0; i < reading->position_count; i++)
+        expected += reading->positions[i].batch_end >= 0;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (PQgetisnull(rows, row, 4) || !pg_bool(rows, row, 4))
+            return error_set(err, FAULT_STATE, "installation-diverged",
+                             "the installation is marked as diverged: nothing is stored");
+        const struct position *position =
+            find_position(reading, pg_text(rows, row, 0), pg_int4(rows, row, 1));
+        if (!position || position->epoch != pg_int8(rows, row, 2) ||
+            position->next_offset != pg_int8(rows, row, 3))
+            return error_set(err, FAULT_FENCED, "fenced",
+                             "partition " SLICE_FMT "/%" PRId32 " belongs to another worker now",
+                             SLICE_ARG(pg_text(rows, row, 0)), pg_int4(rows, row, 1));
+        expected--;
+    }
+    if (expected != 0)
+        return error_set(err, FAULT_FENCED, "fenced", "a position of this worker is gone");
+    return true;
+}
+
+static bool read_tails(struct reading *reading, const PGresult *rows, struct error *err) {
+    (void)err;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct uuid id = pg_uuid(rows, row, 0);
+        struct account *account = working_set_account(reading->set, &id);
+        account->known = true;
+        account->last_sequence = pg_int8(rows, row, 1);
+        account->last_applied_at = pg_int8(rows, row, 2);
+        memcpy(account->last_chain, pg_text(rows, row, 3).data, sizeof account->last_chain);
+    }
+    return true;
+}
+
+static bool read_ledger(struct reading *reading, const PGresult *rows, struct error *err) {
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct uuid account_id = pg_uuid(rows, row, 0), command_id = pg_uuid(rows, row, 1);
+        struct ledger_entry *entry =
+            working_set_want_ledger(reading->set, &account_id, &command_id);
+        struct slice mac = pg_text(rows, row, 2);
+        entry->found = true;
+        if (mac.size == sizeof entry->mac)
+            memcpy(entry->mac, mac.data, sizeof entry->mac);
+        entry->source = (struct source){
+            .topic = arena_copy(reading->set->arena, pg_text(rows, row, 3)),
+            .partition = pg_int4(rows, row, 4),
+            .offset = pg_int8(rows, row, 5),
+            .timestamp_ms = pg_int8(rows, row, 6),
+        };
+        entry->body_schema = (uint64_t)pg_int8(rows, row, 7);
+        entry->body = arena_copy(reading->set->arena, pg_text(rows, row, 8));
+        if (!entry->source.topic.data || !entry->body.data)
+            return out_of_memory(err);
+    }
+    return true;
+}
+
+static bool read_numbers(struct reading *reading, const PGresult *rows, struct error *err) {
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct number *number = working_set_want_number(reading->set, pg_text(rows, row, 0));
+        number->found = true;
+        number->account_id = pg_uuid(rows, row, 1);
+        if (!number_kind_parse(pg_text(rows, row, 2), &number->kind) ||
+            !number_state_parse(pg_text(rows, row, 3), &number->state))
+            return error_set(err, FAULT_STATE, "inventory-value",
+                             "a number has a kind or state that this program does not know");
+        number->channel_id = PQgetisnull(rows, row, 4) ? 0 : pg_int8(rows, row, 4);
+        if (!PQgetisnull(rows, row, 5)) {
+            number->type = arena_copy(reading->set->arena, pg_text(rows, row, 5));
+            if (!number->type.data)
+                return out_of_memory(err);
+        }
+    }
+    return true;
+}
+
+static bool read_channels(struct reading *reading, const PGresult *rows, struct error *err) {
+    struct working_set *set = reading->set;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct uuid account_id = pg_uuid(rows, row, 0);
+        struct channel *channel = working_set_want_channel(set, &account_id, pg_text(rows, row, 1));
+        if (!channel)
+            return out_of_memory(err);
+        channel->found = true;
+        channel->id = pg_int8(rows, row, 2);
+        channel->version = pg_int8(rows, row, 3);
+        channel->operator_connect = pg_bool(rows, row, 4);
+        if (!PQgetisnull(rows, row, 5))
+            channel->caller_id = arena_copy(set->arena, pg_text(rows, row, 5));
+        if (!working_set_index_channel(set, channel))
+            return out_of_memory(err);
+    }
+    return true;
+}
+
+static bool read_clock(struct reading *reading, const PGresult *rows, struct error *err) {
+    (void)err;
+    *reading->ret_now_us = pg_int8(rows, 0, 0);
+    return true;
+}
+
+static bool (*const readers[COUNT])(struct reading *, const PGresult *, struct error *) = {
+    [BEGIN] = read_nothing,
+    [FENCE] = read_fence,
+    [TAILS] = read_tails,
+    [LEDGER] = read_ledger,
+    [NUMBERS] = read_numbers,
+    [CHANNELS] = read_channels,
+    [NUMBER_CHANNELS] = read_channels,
+    [CLOCK] = read_clock,
+};
+
+static bool read_all(struct pg *pg, struct reading *reading, struct error *err) {
+    for (size_t i = 0; i < COUNT; i++) {
+        PGresult *rows;
+        if (!pg_result(pg, &rows, err))
+            return false;
+        bool ok = readers[i](reading, rows, err);
+        PQclear(rows);
+        if (!ok)
+            return false;
+    }
+    return pg_end(pg, err);
+}
+
+bool load_batch(struct pg *pg, const struct position *positions, size_t position_count,
+                struct working_set *set, int64_t *ret_now_us, struct error *err) {
+    struct reading reading = {.positions = positions,
+                              .position_count = position_count,
+                              .set = set,
+                              .ret_now_us = ret_now_us};
+    if (ask_all(pg, positions, position_count, set, err) && read_all(pg, &reading, err))
+        return true;
+    pg_rollback(pg);
+    return false;
+}

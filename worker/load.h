@@ -1,0 +1,29 @@
+/* One round trip to PostgreSQL before anything is decided: fence, lock the accounts, then read the
+ * ledger and every row that the batch names, and the database's clock. Leaves the transaction open
+ * for store. */
+#ifndef SIPTRUNK_WORKER_LOAD_H
+#define SIPTRUNK_WORKER_LOAD_H
+
+#include "common/postgres.h"
+#include "worker/working_set.h"
+
+/* A partition as this worker claimed it. */
+struct position {
+    struct slice topic; /* owned by the worker's assignment */
+    int32_t partition;
+    int64_t epoch;
+    int64_t next_offset;      /* D: what the database has */
+    int64_t committed_offset; /* K: what Kafka has, as far as is known; -1: nothing */
+    int64_t batch_end;        /* offset after the batch's last record; -1: not in the batch */
+};
+
+/* FAULT_FENCED when a position is not as this worker left it; FAULT_STATE when the installation is
+ * diverged. On failure the transaction is rolled back. */
+bool load_batch(struct pg *pg, const struct position *positions, size_t position_count,
+                struct working_set *set, int64_t *ret_now_us, struct error *err) MUST_CHECK;
+
+/* The statements that load needs, for pg_connect. */
+extern const struct pg_statement load_statements[];
+extern const size_t load_statement_count;
+
+#endif
