@@ -11,6 +11,7 @@
 #include "common/reasons.h"
 #include "common/uuid.h"
 
+struct command;
 struct decision;
 struct working_set;
 struct rd_kafka_headers_s;
