@@ -1,0 +1,239 @@
+/* librdkafka's transactions, with bounded waits and the taint rule. */
+#include "worker/producer.h"
+
+#include "common/log.h"
+#include "common/stop.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum {
+    API_KEY_END_TXN = 26,
+    CALL_TIMEOUT_MS = 1000,   /* one call; a retriable error calls again with the same arguments */
+    WHOLE_TIMEOUT_MS = 30000, /* all calls of one step */
+    STOP_GRACE_MS = 2000,     /* how long a step goes on after a stop was asked for */
+    QUEUE_FULL_WAIT_MS = 50,
+};
+
+struct producer {
+    rd_kafka_t *handle;
+    atomic_int end_txn_sent; /* since the last commit or abort began */
+    bool open;
+    bool tainted;
+};
+
+/* ---- counting EndTxn; runs on librdkafka's broker threads ---- */
+
+static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *handle, int socket, const char *broker,
+                                           int32_t broker_id, int16_t api_key, int16_t version,
+                                           int32_t correlation, size_t size, void *opaque) {
+    (void)handle, (void)socket, (void)broker, (void)broker_id, (void)version, (void)correlation;
+    (void)size;
+    struct producer *producer = opaque;
+    if (api_key == API_KEY_END_TXN)
+        atomic_fetch_add(&producer->end_txn_sent, 1);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque,
+                                  char *reason, size_t reason_size) {
+    (void)conf, (void)reason, (void)reason_size;
+    return rd_kafka_interceptor_add_on_request_sent(handle, "end_txn_counter", on_request_sent,
+                                                    opaque);
+}
+
+/* Without a delivery callback librdkafka looks whether a flush is done only every 10 ms. */
+static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque) {
+    (void)handle, (void)message, (void)opaque;
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {
+    (void)opaque;
+    log_write(LOG_WARN, "kafka-producer",
+              LOG_WITH(LOG_TEXT("client", rd_kafka_name(handle)),
+                       LOG_TEXT("code", rd_kafka_err2name((rd_kafka_resp_err_t)code))),
+              "%s", reason);
+}
+
+/* ---- calls with bounded waits ---- */
+
+/* One attempt of a step; NULL on success. */
+typedef rd_kafka_error_t *attempt_fn(struct producer *producer, const void *a, const void *b);
+
+static rd_kafka_error_t *attempt_init(struct producer *producer, const void *a, const void *b) {
+    (void)a, (void)b;
+    return rd_kafka_init_transactions(producer->handle, CALL_TIMEOUT_MS);
+}
+
+static rd_kafka_error_t *attempt_offsets(struct producer *producer, const void *offsets,
+                                         const void *group) {
+    return rd_kafka_send_offsets_to_transaction(producer->handle, offsets, group, CALL_TIMEOUT_MS);
+}
+
+static rd_kafka_error_t *attempt_commit(struct producer *producer, const void *a, const void *b) {
+    (void)a, (void)b;
+    return rd_kafka_commit_transaction(producer->handle, CALL_TIMEOUT_MS);
+}
+
+static rd_kafka_error_t *attempt_abort(struct producer *producer, const void *a, const void *b) {
+    (void)a, (void)b;
+    return rd_kafka_abort_transaction(producer->handle, CALL_TIMEOUT_MS);
+}
+
+/* Repeats a step while it is retriable; a fatal error, or one without any advice, taints. */
+static bool run_step(struct producer *producer, attempt_fn *attempt, const void *a, const void *b,
+                     const char *what, struct error *err) {
+    int64_t deadline = monotonic_ms() + WHOLE_TIMEOUT_MS;
+    for (;;) {
+        rd_kafka_error_t *error = attempt(producer, a, b);
+        if (!error)
+            return true;
+        bool again = rd_kafka_error_is_retriable(error);
+        if (rd_kafka_error_is_fatal(error) || (!again && !rd_kafka_error_txn_requires_abort(error)))
+            producer->tainted = true;
+        kafka_error(error, what, err);
+        if (!again)
+            return false;
+        if (stop_overdue(STOP_GRACE_MS))
+            return error_set(err, FAULT_STOP, "stopped", "%s: gave up, told to stop", what);
+        if (monotonic_ms() >= deadline)
+            return false;
+    }
+}
+
+/* ---- life ---- */
+
+static rd_kafka_conf_t *producer_conf(const struct config *config, struct producer *producer,
+                                      const char *transactional_id, struct error *err) {
+    static const struct kafka_property defaults[] = {
+        {"linger.ms", "0"},
+        {"retry.backoff.ms", "5"},
+        {"transaction.timeout.ms", "10000"},
+        {"message.timeout.ms", "10000"},
+        {"queue.buffering.max.kbytes", "32768"},
+        {NULL, NULL},
+    };
+    const struct kafka_property enforced[] = {
+        {"transactional.id", transactional_id},
+        {"enable.idempotence", "true"},
+        {"acks", "all"},
+        {"partitioner", "murmur2_random"},
+        {NULL, NULL},
+    };
+    rd_kafka_conf_t *conf = kafka_conf(config, defaults, enforced, err);
+    if (conf) {
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+        rd_kafka_conf_set_error_cb(conf, on_error);
+        rd_kafka_conf_interceptor_add_on_new(conf, "end_txn_counter", on_new, producer);
+    }
+    return conf;
+}
+
+struct producer *producer_new(const struct config *config, const char *transactional_id,
+                              struct error *err) {
+    struct producer *producer = calloc(1, sizeof *producer);
+    if (!producer) {
+        error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a producer");
+        return NULL;
+    }
+    rd_kafka_conf_t *conf = producer_conf(config, producer, transactional_id, err);
+    producer->handle = conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
+    if (producer->handle &&
+        run_step(producer, attempt_init, NULL, NULL, "starting transactions", err))
+        return producer;
+    producer_free(producer);
+    return NULL;
+}
+
+void producer_free(struct producer *producer) {
+    if (!producer)
+        return;
+    if (producer->handle) {
+        rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        rd_kafka_destroy(producer->handle);
+    }
+    free(producer);
+}
+
+bool producer_tainted(const struct producer *producer) {
+    return producer->tainted;
+}
+
+rd_kafka_t *producer_handle(const struct producer *producer) {
+    return producer->handle;
+}
+
+/* ---- a transaction ---- */
+
+bool producer_begin(struct producer *producer, struct error *err) {
+    char reason[200];
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(producer->handle, reason, sizeof reason);
+    rd_kafka_error_t *error = fatal ? NULL : rd_kafka_begin_transaction(producer->handle);
+    if (fatal || error) {
+        producer->tainted = true;
+        return fatal ? kafka_code_error(fatal, "beginning a transaction", err)
+                     : kafka_error(error, "beginning a transaction", err);
+    }
+    producer->open = true;
+    return true;
+}
+
+bool producer_send(struct producer *producer, const char *topic, int32_t partition,
+                   struct slice key, struct slice value, rd_kafka_headers_t *headers,
+                   struct error *err) {
+    for (;;) {
+        rd_kafka_vu_t arguments[] = {
+            {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+            {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = partition},
+            {.vtype = RD_KAFKA_VTYPE_KEY,
+             .u.mem = {.ptr = (void *)(uintptr_t)key.data, .size = key.size}},
+            {.vtype = RD_KAFKA_VTYPE_VALUE,
+             .u.mem = {.ptr = (void *)(uintptr_t)value.data, .size = value.size}},
+            {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        };
+        rd_kafka_error_t *error =
+            rd_kafka_produceva(producer->handle, arguments, sizeof arguments / sizeof arguments[0]);
+        if (!error)
+            return true;
+        bool full = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__QUEUE_FULL;
+        kafka_error(error, "publishing", err);
+        if (!full || stop_overdue(STOP_GRACE_MS)) {
+            rd_kafka_headers_destroy(headers);
+            return false;
+        }
+        rd_kafka_poll(producer->handle, QUEUE_FULL_WAIT_MS);
+    }
+}
+
+/* A commit or abort whose EndTxn went out more than once may have a late twin on its way, which
+ * would end the next transaction of this producer. */
+static void look_for_twins(struct producer *producer) {
+    if (atomic_load(&producer->end_txn_sent) > 1)
+        producer->tainted = true;
+}
+
+bool producer_commit(struct producer *producer, const rd_kafka_topic_partition_list_t *offsets,
+                     const rd_kafka_consumer_group_metadata_t *group, struct error *err) {
+    if (!run_step(producer, attempt_offsets, offsets, group, "sending offsets", err))
+        return false;
+    atomic_store(&producer->end_txn_sent, 0);
+    bool committed =
+        run_step(producer, attempt_commit, NULL, NULL, "committing a transaction", err);
+    look_for_twins(producer);
+    producer->open = !committed;
+    return committed;
+}
+
+bool producer_abort(struct producer *producer) {
+    struct error err;
+    if (producer->tainted)
+        return false;
+    if (!producer->open)
+        return true;
+    atomic_store(&producer->end_txn_sent, 0);
+    if (!run_step(producer, attempt_abort, NULL, NULL, "aborting a transaction", &err))
+        producer->tainted = true;
+    look_for_twins(producer);
+    producer->open = false;
+    return !producer->tainted;
+}
