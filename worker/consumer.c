@@ -1,0 +1,251 @@
+/* librdkafka's consumer with an eager assignor and positions given by rd_kafka_assign: an explicit
+ * list of offsets replaces whatever was fetched, in every state of the group. */
+#include "worker/consumer.h"
+
+#include "common/log.h"
+
+#include <stdlib.h>
+
+enum { COMMITTED_TIMEOUT_MS = 15000 };
+
+struct consumer {
+    rd_kafka_t *handle;
+    rd_kafka_topic_partition_list_t *assigned; /* owns the topic names */
+    struct position *positions;                /* assigned->cnt */
+    bool changed;                              /* a rebalance came since the last poll returned */
+    size_t last_found;
+};
+
+/* ---- assignment; runs inside rd_kafka_consumer_poll, on our thread ---- */
+
+static bool assign_nothing(rd_kafka_t *handle, struct error *err) {
+    rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(0);
+    rd_kafka_resp_err_t code = rd_kafka_assign(handle, none);
+    rd_kafka_topic_partition_list_destroy(none);
+    return code ? kafka_code_error(code, "stopping to read", err) : true;
+}
+
+static void forget_assignment(struct consumer *consumer) {
+    if (consumer->assigned)
+        rd_kafka_topic_partition_list_destroy(consumer->assigned);
+    free(consumer->positions);
+    consumer->assigned = NULL;
+    consumer->positions = NULL;
+    consumer->last_found = 0;
+}
+
+static void take_assignment(struct consumer *consumer,
+                            const rd_kafka_topic_partition_list_t *partitions) {
+    forget_assignment(consumer);
+    size_t count = (size_t)partitions->cnt;
+    consumer->positions = calloc(count ? count : 1, sizeof *consumer->positions);
+    if (!consumer->positions)
+        return; /* nothing assigned: the partitions stay unread, which shows as lag */
+    consumer->assigned = rd_kafka_topic_partition_list_copy(partitions);
+    rd_kafka_topic_partition_list_sort(consumer->assigned, NULL, NULL);
+    for (size_t i = 0; i < count; i++) {
+        consumer->positions[i] = (struct position){
+            .topic = slice_of(consumer->assigned->elems[i].topic),
+            .partition = consumer->assigned->elems[i].partition,
+            .batch_end = -1,
+        };
+    }
+}
+
+static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *partitions, void *opaque) {
+    struct consumer *consumer = opaque;
+    consumer->changed = true;
+    log_write(LOG_INFO, "rebalance",
+              LOG_WITH(LOG_TEXT("client", rd_kafka_name(handle)),
+                       LOG_INT("partitions", partitions ? partitions->cnt : 0)),
+              "%s",
+              code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS
+                  ? "the group gave partitions to this thread"
+                  : "the group took the partitions back");
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        take_assignment(consumer, partitions);
+        assign_nothing(handle, NULL);
+    } else {
+        forget_assignment(consumer);
+        rd_kafka_assign(handle, NULL);
+    }
+}
+
+static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {
+    (void)opaque;
+    log_write(LOG_WARN, "kafka-consumer",
+              LOG_WITH(LOG_TEXT("client", rd_kafka_name(handle)),
+                       LOG_TEXT("code", rd_kafka_err2name((rd_kafka_resp_err_t)code))),
+              "%s", reason);
+}
+
+/* ---- life ---- */
+
+static rd_kafka_conf_t *consumer_conf(const struct config *config, struct consumer *consumer,
+                                      const struct consumer_options *options, struct error *err) {
+    static const struct kafka_property defaults[] = {
+        {"session.timeout.ms", "10000"},
+        {"heartbeat.interval.ms", "1000"},
+        {"queued.max.messages.kbytes", "4096"},
+        {"queued.min.messages", "2000"},
+        {"fetch.message.max.bytes", "1048576"},
+        {"retry.backoff.ms", "5"},
+        {NULL, NULL},
+    };
+    const struct kafka_property enforced[] = {
+        {"group.id", options->group_id},
+        {"group.instance.id", options->instance_id},
+        {"enable.auto.commit", "false"},
+        {"enable.auto.offset.store", "false"},
+        {"isolation.level", "read_committed"},
+        {"auto.offset.reset", "error"},
+        {"partition.assignment.strategy", "range,roundrobin"},
+        {NULL, NULL},
+    };
+    rd_kafka_conf_t *conf = kafka_conf(config, defaults, enforced, err);
+    if (conf) {
+        rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+        rd_kafka_conf_set_error_cb(conf, on_error);
+        rd_kafka_conf_set_opaque(conf, consumer);
+    }
+    return conf;
+}
+
+static bool subscribe(struct consumer *consumer, const struct config *config, enum config_key key,
+                      struct error *err) {
+    size_t count = config_item_count(config, key);
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(topics, config_item(config, key, i),
+                                          RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->handle, topics);
+    rd_kafka_topic_partition_list_destroy(topics);
+    return code ? kafka_code_error(code, "subscribing", err) : true;
+}
+
+struct consumer *consumer_new(const struct config *config, const struct consumer_options *options,
+                              struct error *err) {
+    struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (!consumer) {
+        error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a consumer");
+        return NULL;
+    }
+    rd_kafka_conf_t *conf = consumer_conf(config, consumer, options, err);
+    consumer->handle = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
+    if (consumer->handle) {
+        rd_kafka_poll_set_consumer(consumer->handle);
+        if (subscribe(consumer, config, options->topics, err))
+            return consumer;
+    }
+    consumer_free(consumer);
+    return NULL;
+}
+
+void consumer_free(struct consumer *consumer) {
+    if (!consumer)
+        return;
+    if (consumer->handle) {
+        rd_kafka_consumer_close(consumer->handle);
+        rd_kafka_destroy(consumer->handle);
+    }
+    forget_assignment(consumer);
+    free(consumer);
+}
+
+rd_kafka_t *consumer_handle(const struct consumer *consumer) {
+    return consumer->handle;
+}
+
+/* ---- messages ---- */
+
+/* Errors that arrive in the place of a message. What passes by itself is not one for us. */
+static bool describe_failure(struct consumer *consumer, const rd_kafka_message_t *message,
+                             struct error *err) {
+    char reason[256];
+    if (rd_kafka_fatal_error(consumer->handle, reason, sizeof reason))
+        return error_set(err, FAULT_REBUILD, "kafka-consumer-fatal", "the consumer failed: %s",
+                         reason);
+    kafka_code_error(message->err, rd_kafka_message_errstr(message), err);
+    err->fault = FAULT_REBUILD;
+    return false;
+}
+
+static bool passes_by_itself(rd_kafka_resp_err_t code) {
+    return code == RD_KAFKA_RESP_ERR__PARTITION_EOF || code == RD_KAFKA_RESP_ERR__TRANSPORT ||
+           code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+           code == RD_KAFKA_RESP_ERR__RESOLVE;
+}
+
+bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t **ret,
+                   struct error *err) {
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+    if (consumer->changed) {
+        consumer->changed = false;
+        if (message)
+            rd_kafka_message_destroy(message);
+        return error_set(err, FAULT_FENCED, "rebalance", "the assignment of partitions changed");
+    }
+    if (message && message->err) {
+        bool harmless = passes_by_itself(message->err);
+        if (!harmless)
+            describe_failure(consumer, message, err);
+        rd_kafka_message_destroy(message);
+        if (!harmless)
+            return false;
+        message = NULL;
+    }
+    *ret = message;
+    return true;
+}
+
+struct position *consumer_positions(struct consumer *consumer, size_t *ret_count) {
+    *ret_count = consumer->assigned ? (size_t)consumer->assigned->cnt : 0;
+    return consumer->positions;
+}
+
+struct position *consumer_position_of(struct consumer *consumer,
+                                      const rd_kafka_message_t *message) {
+    const char *topic = rd_kafka_topic_name(message->rkt);
+    size_t count = consumer->assigned ? (size_t)consumer->assigned->cnt : 0;
+    for (size_t k = 0; k < count; k++) {
+        size_t i = (consumer->last_found + k) % count;
+        struct position *position = &consumer->positions[i];
+        if (position->partition == message->partition && slice_is(position->topic, topic)) {
+            consumer->last_found = i;
+            return position;
+        }
+    }
+    return NULL;
+}
+
+/* ---- positions ---- */
+
+bool consumer_stop_reading(struct consumer *consumer, struct error *err) {
+    return !consumer->assigned || assign_nothing(consumer->handle, err);
+}
+
+bool consumer_read_committed(struct consumer *consumer, struct error *err) {
+    if (!consumer->assigned)
+        return true;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(consumer->assigned);
+    rd_kafka_resp_err_t code = rd_kafka_committed(consumer->handle, list, COMMITTED_TIMEOUT_MS);
+    for (int i = 0; !code && i < list->cnt; i++) {
+        code = list->elems[i].err;
+        consumer->positions[i].committed_offset =
+            list->elems[i].offset >= 0 ? list->elems[i].offset : -1;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code ? kafka_code_error(code, "reading the committed offsets", err) : true;
+}
+
+bool consumer_start_reading(struct consumer *consumer, const int64_t *starts, struct error *err) {
+    if (!consumer->assigned)
+        return true;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(consumer->assigned);
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = starts[i];
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return code ? kafka_code_error(code, "beginning to read", err) : true;
+}

@@ -1,0 +1,48 @@
+/* The consumer of one thread: member of its lane's group under a static id, told by us where to
+ * read. The group decides which partitions; where to begin is decided by recovery, from both
+ * stores. */
+#ifndef SIPTRUNK_WORKER_CONSUMER_H
+#define SIPTRUNK_WORKER_CONSUMER_H
+
+#include "common/kafka.h"
+#include "worker/load.h"
+
+struct consumer;
+
+struct consumer_options {
+    const char *group_id;
+    const char *instance_id; /* group.instance.id */
+    enum config_key topics;  /* the lane's list */
+};
+
+/* Creates and subscribes. The producer of the same thread must have been started before. */
+struct consumer *consumer_new(const struct config *config, const struct consumer_options *options,
+                              struct error *err);
+void consumer_free(struct consumer *consumer); /* closes; accepts NULL */
+
+rd_kafka_t *consumer_handle(const struct consumer *consumer);
+
+/* The next message, NULL when none came in time. FAULT_FENCED "rebalance" when the assignment
+ * changed; FAULT_REBUILD when the consumer is of no more use. The caller destroys the message. */
+bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t **ret,
+                   struct error *err) MUST_CHECK;
+
+/* What the group has given us, changed only inside consumer_poll. Entry i: see struct position;
+ * epochs and offsets are the caller's to fill in. */
+struct position *consumer_positions(struct consumer *consumer, size_t *ret_count);
+
+/* The position of a message's partition; NULL when it is not ours. */
+struct position *consumer_position_of(struct consumer *consumer, const rd_kafka_message_t *message);
+
+/* Stops fetching, staying in the group. */
+bool consumer_stop_reading(struct consumer *consumer, struct error *err) MUST_CHECK;
+
+/* Reads K of every partition, waiting for transactions that are still open. -1 where there is none.
+ */
+bool consumer_read_committed(struct consumer *consumer, struct error *err) MUST_CHECK;
+
+/* Begins to fetch each partition at the offset in starts (RD_KAFKA_OFFSET_BEGINNING allowed). */
+bool consumer_start_reading(struct consumer *consumer, const int64_t *starts,
+                            struct error *err) MUST_CHECK;
+
+#endif
