@@ -311,10 +311,16 @@ kafka_start() {
         mv "$dir/kafka/data.new" "$dir/kafka/data"
     fi
     if [[ -s $KAFKA_CLASSES ]]; then
-        kafka_run "$dir" "-XX:SharedArchiveFile=$KAFKA_CLASSES" -Xshare:auto
-    else
-        kafka_run "$dir"
+        kafka_run "$dir" "-XX:SharedArchiveFile=$KAFKA_CLASSES" -Xshare:auto 2>/dev/null && return 0
     fi
+    kafka_run "$dir" || return 1
+    [[ ! -s $KAFKA_CLASSES ]] || kafka_give_up_classes
+}
+
+# Java ignores an archive of another Java, but a damaged one can crash it.
+kafka_give_up_classes() {
+    say "kafka: Java could not use its class-data archive, which is made anew at the next start"
+    rm -f "$KAFKA_CLASSES"
 }
 
 kafka_stop() {
@@ -330,14 +336,14 @@ kafka_is_gone() {
 }
 
 # Two things make a start take one second instead of three: a formatted data directory to copy, and an archive of the
-# loaded classes. The archive fits one Java and one set of jars, so its name is a hash of both; a Java that cannot use it
-# says so in the log and starts as without. An empty archive marks one that could not be made.
+# loaded classes. The archive fits one Java and one set of jars in one place, so its name is a hash of these; a Java that
+# cannot use it says so in the log and starts as without. An empty archive marks one that could not be made.
 kafka_prepare() {
     local jars java made_of
     jars=$(first_word "$KAFKA_LIBS/.stamp")
     [[ $jars ]] || die 3 "kafka: its jars are missing, run ./dev deps"
     java=$(java_program)
-    made_of=$(stat -L -c '%n %s %Y' "$java" "${java%/bin/java}/lib/modules" | sha256sum)
+    made_of=$(stat -L -c '%n %s %Y' "$java" "${java%/bin/java}/lib/modules" "$KAFKA_LIBS" | sha256sum)
     KAFKA_TEMPLATE=$KAFKA_HOME/template-${jars:0:12}
     KAFKA_CLASSES=$KAFKA_HOME/classes-${jars:0:12}-${made_of:0:12}.jsa
     [[ -d $KAFKA_TEMPLATE && -e $KAFKA_CLASSES ]] || with_lock "$KAFKA_HOME/prepare.lock" kafka_make_what_is_missing
@@ -365,7 +371,7 @@ kafka_make_template() {
 
 # A broker that is used once, for all that our programs ask of one, and writes down its classes when it ends.
 kafka_make_classes() {
-    local dir=$KAFKA_HOME/preparing new=$KAFKA_HOME/preparing/classes.jsa
+    local dir=$KAFKA_HOME/preparing new=$KAFKA_HOME/preparing/classes.jsa SIPTRUNK_DEV_KAFKA_JVM=
     rm -rf "$dir" "$KAFKA_HOME"/classes-*.jsa
     mkdir -p "$dir/kafka"
     cp -a "$KAFKA_TEMPLATE" "$dir/kafka/data"
