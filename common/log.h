@@ -18,7 +18,11 @@ struct log_field {
     int64_t integer;
 };
 
-#define LOG_TEXT(k, v) ((struct log_field){.key = (k), .text = (v) ? (v) : ""})
+static inline struct log_field log_text(const char *key, const char *text) {
+    return (struct log_field){.key = key, .text = text ? text : ""};
+}
+
+#define LOG_TEXT(k, v) log_text((k), (v))
 #define LOG_INT(k, v)  ((struct log_field){.key = (k), .integer = (v)})
 /* The fields of one line, as one argument: LOG_WITH(LOG_TEXT(..), LOG_INT(..)); LOG_PLAIN for none.
  */
