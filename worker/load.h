@@ -14,6 +14,7 @@ struct position {
     int64_t epoch;
     int64_t next_offset;      /* D: what the database has */
     int64_t committed_offset; /* K: what Kafka has, as far as is known; -1: nothing */
+    int64_t read_next;        /* least offset that the consumer may give next */
     int64_t batch_end;        /* offset after the batch's last record; -1: not in the batch */
 };
 

@@ -1,0 +1,62 @@
+/* Polling. Where a partition begins is recovery's business, what a message means decode's. */
+#include "worker/intake.h"
+
+#include <inttypes.h>
+
+static void reset_ends(struct consumer *consumer) {
+    size_t count;
+    struct position *positions = consumer_positions(consumer, &count);
+    for (size_t i = 0; i < count; i++)
+        positions[i].batch_end = -1;
+}
+
+/* Offsets only grow within a partition; anything else means that the consumer was not where we put
+ * it. */
+static bool note_position(struct consumer *consumer, const rd_kafka_message_t *message,
+                          struct error *err) {
+    struct position *position = consumer_position_of(consumer, message);
+    if (position && message->offset >= position->read_next) {
+        position->batch_end = message->offset + 1;
+        position->read_next = message->offset + 1;
+        return true;
+    }
+    return error_set(err, FAULT_REBUILD, "unexpected-offset",
+                     "%s/%" PRId32 " gave offset %" PRId64 ", which is not expected there",
+                     rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
+bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
+                  struct error *err) {
+    reset_ends(consumer);
+    while (batch->count < batch->max_count && batch->bytes < batch->max_bytes) {
+        rd_kafka_message_t *message = NULL;
+        if (!consumer_poll(consumer, batch->count ? 0 : timeout_ms, &message, err))
+            return false;
+        if (!message)
+            break;
+        batch->messages[batch->count++] = message;
+        batch->bytes += message->len + message->key_len;
+        if (!note_position(consumer, message, err))
+            return false;
+    }
+    if (batch->count > 0)
+        batch->group = rd_kafka_consumer_group_metadata(consumer_handle(consumer));
+    return true;
+}
+
+struct record intake_record(const rd_kafka_message_t *message) {
+    rd_kafka_timestamp_type_t type;
+    rd_kafka_headers_t *headers = NULL;
+    rd_kafka_message_headers(message, &headers);
+    return (struct record){
+        .source = {.topic = slice_of(rd_kafka_topic_name(message->rkt)),
+                   .partition = message->partition,
+                   .offset = message->offset,
+                   .timestamp_ms = rd_kafka_message_timestamp(message, &type)},
+        .key = message->key ? (struct slice){.data = message->key, .size = message->key_len}
+                            : SLICE_NONE,
+        .value = message->payload ? (struct slice){.data = message->payload, .size = message->len}
+                                  : SLICE_NONE,
+        .headers = headers,
+    };
+}

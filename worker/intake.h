@@ -1,0 +1,17 @@
+/* Takes whatever has arrived, at most the batch's limits, one message at a time; never waits to
+ * fill a batch. */
+#ifndef SIPTRUNK_WORKER_INTAKE_H
+#define SIPTRUNK_WORKER_INTAKE_H
+
+#include "worker/batch.h"
+#include "worker/consumer.h"
+
+/* Waits up to timeout_ms for the first message. Sets batch_end of the positions concerned. An empty
+ * batch is success. On failure (a rebalance among them) the batch is to be discarded. */
+bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
+                  struct error *err) MUST_CHECK;
+
+/* The batch's messages as records: views, owned by the messages. */
+struct record intake_record(const rd_kafka_message_t *message);
+
+#endif

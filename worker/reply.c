@@ -1,0 +1,268 @@
+/* Results and dead letters as Kafka records with their headers. */
+#include "worker/reply.h"
+
+#include "common/failpoint.h"
+#include "common/framing.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+static bool out_of_memory(struct error *err) {
+    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+}
+
+/* ---- what the headers of a stored result say ---- */
+
+enum { SLOT_EVENT_ID, SLOT_TYPE, SLOT_CHANNEL, SLOT_NUMBER, SLOT_REASON, SLOT_APPLIED_AT, SLOTS };
+
+static const struct reader_field result_fields[] = {
+    {.name = "event_id", .kind = READER_STRING, .slot = SLOT_EVENT_ID},
+    {.name = "command_type", .kind = READER_STRING, .slot = SLOT_TYPE},
+    {.name = "channel_name", .kind = READER_STRING, .slot = SLOT_CHANNEL},
+    {.name = "number", .kind = READER_STRING, .slot = SLOT_NUMBER},
+    {.name = "error_reason", .kind = READER_STRING, .slot = SLOT_REASON},
+    {.name = "applied_at", .kind = READER_LONG, .slot = SLOT_APPLIED_AT},
+};
+
+const struct reader_record reply_result_reader = {
+    .full_name = "siptrunk.result.v1.CommandResult",
+    .fields = result_fields,
+    .field_count = sizeof result_fields / sizeof result_fields[0],
+    .slot_count = SLOTS,
+};
+
+static struct slice set_text(const struct value *value) {
+    return value->state == VALUE_SET ? value->text : SLICE_NONE;
+}
+
+/* An entry that came from the ledger has its body only; the rest is read back from there. */
+static bool complete_entry(const struct outputs *outputs, struct arena *arena,
+                           struct ledger_entry *entry, struct error *err) {
+    if (entry->command_type.data)
+        return true;
+    struct avro_decoded decoded;
+    if (entry->body_schema != outputs->result_schema)
+        return error_set(err, FAULT_STATE, "result-schema",
+                         "the ledger holds a result of schema %016" PRIx64
+                         ", which this program does not know",
+                         entry->body_schema);
+    if (!avro_plan_run(outputs->result_plan, entry->body, arena, &decoded, err)) {
+        err->fault = err->fault == FAULT_RETRY ? FAULT_RETRY : FAULT_STATE;
+        return error_prefix(err, "a result in the ledger");
+    }
+    const struct value *values = decoded.values;
+    if (!uuid_parse(set_text(&values[SLOT_EVENT_ID]), &entry->event_id))
+        return error_set(err, FAULT_STATE, "ledger", "a result in the ledger has no event id");
+    entry->command_type = set_text(&values[SLOT_TYPE]);
+    entry->error_reason = set_text(&values[SLOT_REASON]);
+    entry->subject = set_text(&values[SLOT_CHANNEL]);
+    if (!entry->subject.data)
+        entry->subject = set_text(&values[SLOT_NUMBER]);
+    entry->applied_at = values[SLOT_APPLIED_AT].integer;
+    return true;
+}
+
+/* ---- headers ---- */
+
+static void add(rd_kafka_headers_t *headers, const char *name, struct slice value) {
+    if (value.data)
+        rd_kafka_header_add(headers, name, -1, value.data, (ssize_t)value.size);
+}
+
+static void add_text(rd_kafka_headers_t *headers, const char *name, const char *value) {
+    add(headers, name, slice_of(value));
+}
+
+static void add_int32(rd_kafka_headers_t *headers, const char *name, int32_t value) {
+    uint32_t raw = htobe32((uint32_t)value);
+    rd_kafka_header_add(headers, name, -1, &raw, sizeof raw);
+}
+
+static void add_int64(rd_kafka_headers_t *headers, const char *name, int64_t value) {
+    uint64_t raw = htobe64((uint64_t)value);
+    rd_kafka_header_add(headers, name, -1, &raw, sizeof raw);
+}
+
+static void add_integer_text(rd_kafka_headers_t *headers, const char *name, int64_t value) {
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    add_text(headers, name, text);
+}
+
+/* RFC 3339, UTC, microseconds. */
+static void add_time(rd_kafka_headers_t *headers, const char *name, int64_t microseconds) {
+    time_t seconds = (time_t)(microseconds / 1000000);
+    struct tm parts;
+    char text[48];
+    gmtime_r(&seconds, &parts);
+    size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(text + size, sizeof text - size, ".%06dZ", (int)(microseconds % 1000000));
+    add_text(headers, name, text);
+}
+
+/* Correlation of request/reply frameworks: opaque bytes, returned under the name they came with. */
+static void echo_correlation(rd_kafka_headers_t *headers, const struct record *record) {
+    static const char *const names[] = {"kafka_correlationId", "REPLY_CORRELATION_ID"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        add(headers, names[i], kafka_header(record->headers, names[i]));
+}
+
+static rd_kafka_headers_t *result_headers(const struct outputs *outputs,
+                                          const struct command *command) {
+    const struct ledger_entry *entry = command->answer;
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(12);
+    char id[UUID_TEXT_SIZE + 1], type[96];
+    uuid_format(&entry->event_id, id);
+    snprintf(type, sizeof type, "siptrunk.result.v1." SLICE_FMT, SLICE_ARG(entry->command_type));
+    add_text(headers, "ce_specversion", "1.0");
+    add_text(headers, "ce_id", id);
+    add(headers, "ce_source", outputs->source);
+    add_text(headers, "ce_type", type);
+    add(headers, "ce_subject", entry->subject);
+    add_time(headers, "ce_time", entry->applied_at);
+    add_text(headers, "content-type", "application/avro");
+    add(headers, "error-id", entry->error_reason);
+    echo_correlation(headers, &command->record);
+    if (command->replayed)
+        add_text(headers, "replayed", "true");
+    return headers;
+}
+
+/* ---- results ---- */
+
+static bool send_result(struct producer *producer, const struct outputs *outputs,
+                        struct arena *arena, const struct command *command, struct error *err) {
+    struct ledger_entry *entry = command->answer;
+    if (!complete_entry(outputs, arena, entry, err))
+        return false;
+    char *value = arena_alloc(arena, FRAMING_SIZE + entry->body.size);
+    char *key = arena_alloc(arena, UUID_TEXT_SIZE + 1);
+    if (!value || !key)
+        return out_of_memory(err);
+    framing_write(entry->body_schema, value);
+    memcpy(value + FRAMING_SIZE, entry->body.data, entry->body.size);
+    struct slice key_text = SLICE_NONE;
+    if (command->account_id_valid) {
+        uuid_format(&command->account_id, key);
+        key_text = (struct slice){.data = key, .size = UUID_TEXT_SIZE};
+    }
+    return producer_send(producer, outputs->results, RD_KAFKA_PARTITION_UA, key_text,
+                         (struct slice){.data = value, .size = FRAMING_SIZE + entry->body.size},
+                         result_headers(outputs, command), err);
+}
+
+/* ---- dead letters ---- */
+
+enum { RECORD_OVERHEAD = 512 }; /* batch and record framing, generously */
+
+static const struct dead_letter_topic *dead_letter_topic(const struct outputs *outputs,
+                                                         struct slice commands) {
+    for (size_t i = 0; i < outputs->dead_letter_count; i++) {
+        if (slice_is(commands, outputs->dead_letters[i].commands))
+            return &outputs->dead_letters[i];
+    }
+    return NULL;
+}
+
+static size_t headers_size(const rd_kafka_headers_t *headers) {
+    const char *name;
+    const void *value;
+    size_t size, total = 0;
+    for (size_t i = 0; headers && !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+        total += strlen(name) + size + 16;
+    return total;
+}
+
+static rd_kafka_headers_t *dead_letter_headers(const struct command *command,
+                                               struct slice message) {
+    const struct record *record = &command->record;
+    const struct source *source = &record->source;
+    const char *urn = reason_info(command->dead_reason)->urn;
+    rd_kafka_headers_t *headers =
+        record->headers ? rd_kafka_headers_copy(record->headers) : rd_kafka_headers_new(12);
+    add(headers, "kafka_dlt-original-topic", source->topic);
+    add_int32(headers, "kafka_dlt-original-partition", source->partition);
+    add_int64(headers, "kafka_dlt-original-offset", source->offset);
+    add_int64(headers, "kafka_dlt-original-timestamp", source->timestamp_ms);
+    add_text(headers, "kafka_dlt-exception-fqcn", urn);
+    add(headers, "kafka_dlt-exception-message", message);
+    add(headers, "__connect.errors.topic", source->topic);
+    add_integer_text(headers, "__connect.errors.partition", source->partition);
+    add_integer_text(headers, "__connect.errors.offset", source->offset);
+    add_text(headers, "__connect.errors.stage", command->dead_stage);
+    add_text(headers, "__connect.errors.exception.class.name", urn);
+    add(headers, "__connect.errors.exception.message", message);
+    return headers;
+}
+
+static bool send_dead_letter(struct producer *producer, const struct outputs *outputs,
+                             const struct command *command, struct error *err) {
+    const struct record *record = &command->record;
+    const struct dead_letter_topic *topic = dead_letter_topic(outputs, record->source.topic);
+    if (!topic)
+        return error_set(err, FAULT_BUG, "dead-letter-topic", "no dead letter topic for " SLICE_FMT,
+                         SLICE_ARG(record->source.topic));
+    struct slice message = command->dead_message.data
+                               ? command->dead_message
+                               : slice_of(reason_info(command->dead_reason)->message);
+    rd_kafka_headers_t *headers = dead_letter_headers(command, message);
+    size_t size = record->key.size + record->value.size + headers_size(headers) + RECORD_OVERHEAD;
+    bool fits = (int64_t)size <= topic->max_message_bytes;
+    return producer_send(producer, topic->name, RD_KAFKA_PARTITION_UA, record->key,
+                         fits ? record->value : SLICE_NONE, headers, err);
+}
+
+/* ---- the transaction ---- */
+
+static bool send_all(struct producer *producer, const struct outputs *outputs,
+                     const struct batch *batch, struct error *err) {
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct command *command = &batch->commands[i];
+        bool ok = true;
+        switch (command->handling) {
+        case HANDLE_COMMAND:
+            ok = send_result(producer, outputs, batch->arena, command, err);
+            break;
+        case HANDLE_DEAD_LETTER:
+            ok = send_dead_letter(producer, outputs, command, err);
+            break;
+        case HANDLE_TOMBSTONE:
+            break;
+        }
+        if (!ok)
+            return false;
+        if (i == batch->count / 2)
+            FAILPOINT("reply-half-sent");
+    }
+    return true;
+}
+
+static rd_kafka_topic_partition_list_t *offsets_of(const struct position *positions, size_t count) {
+    rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end >= 0)
+            rd_kafka_topic_partition_list_add(offsets, positions[i].topic.data,
+                                              positions[i].partition)
+                ->offset = positions[i].batch_end + (planted_bug("offset-plus-one") ? 1 : 0);
+    }
+    return offsets;
+}
+
+bool reply_batch(struct producer *producer, const struct outputs *outputs,
+                 const struct batch *batch, const struct position *positions, size_t position_count,
+                 struct error *err) {
+    if (!producer_begin(producer, err))
+        return false;
+    FAILPOINT("reply-begun");
+    if (!send_all(producer, outputs, batch, err))
+        return false;
+    FAILPOINT("reply-sent");
+    rd_kafka_topic_partition_list_t *offsets = offsets_of(positions, position_count);
+    bool committed = producer_commit(producer, offsets, batch->group, err);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    if (committed)
+        FAILPOINT("reply-committed");
+    return committed;
+}

@@ -1,0 +1,34 @@
+/* The last stage: in one Kafka transaction publishes the results and dead letters of a stored batch
+ * and commits the consumer's offsets. Nothing is decided here, and nothing of the database is
+ * touched. */
+#ifndef SIPTRUNK_WORKER_REPLY_H
+#define SIPTRUNK_WORKER_REPLY_H
+
+#include "worker/batch.h"
+#include "worker/producer.h"
+
+struct dead_letter_topic {
+    const char *commands; /* a command topic of the lane */
+    const char *name;     /* its dead letter topic */
+    int64_t max_message_bytes;
+};
+
+struct outputs {
+    const char *results;
+    struct dead_letter_topic *dead_letters; /* one for each command topic of the lane */
+    size_t dead_letter_count;
+    struct slice source;                 /* ce_source */
+    const struct avro_plan *result_plan; /* reads a stored body: the header's texts of a replay */
+    uint64_t result_schema;
+};
+
+/* The reader of stored result bodies, for avro_plan_compile. */
+extern const struct reader_record reply_result_reader;
+
+/* positions: those with batch_end >= 0 are committed at it. On failure the transaction may still be
+ * open: the caller aborts. */
+bool reply_batch(struct producer *producer, const struct outputs *outputs,
+                 const struct batch *batch, const struct position *positions, size_t position_count,
+                 struct error *err) MUST_CHECK;
+
+#endif
