@@ -1,0 +1,279 @@
+/* Claims, and the checks around a connection. */
+#include "worker/claim.h"
+
+#include "common/log.h"
+
+#include <inttypes.h>
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+
+const char claim_session_settings[] =
+    "SET search_path = pg_catalog, pg_temp;"
+    "SET lock_timeout = '2s'; SET statement_timeout = '10s';"
+    "SET idle_in_transaction_session_timeout = '10s';"
+    "SET synchronous_commit = on; SET jit = off; SET plan_cache_mode = force_generic_plan;"
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+    "SET client_min_messages = warning";
+
+enum statement {
+    DURABILITY,
+    SLOT,
+    END,
+    INSTALLATION,
+    CLUSTER,
+    DIVERGE,
+    EVICT,
+    BEGIN,
+    UPDATE,
+    INSERT,
+    COMMIT,
+    COUNT
+};
+
+const struct pg_statement claim_statements[COUNT] = {
+    [DURABILITY] = {"claim_durability", "SELECT name FROM pg_settings WHERE (name IN ('fsync',"
+                                        " 'full_page_writes') AND setting <> 'on')"
+                                        " OR (name = 'synchronous_commit' AND setting = 'off')"},
+    [SLOT] = {"claim_slot", "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))"},
+    [END] = {"claim_end", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                          " WHERE pid = $1::int4 AND application_name = $2::text"
+                          " AND pid <> pg_backend_pid()"},
+    [INSTALLATION] = {"claim_installation", "SELECT cluster_id, state = 'normal', state_reason,"
+                                            " mac_key_id, mac_key FROM siptrunk.installation"},
+    [CLUSTER] = {"claim_cluster", "UPDATE siptrunk.installation SET cluster_id = $1::text"
+                                  " WHERE cluster_id IS NULL"},
+    [DIVERGE] = {"claim_diverge", "UPDATE siptrunk.installation SET state = 'diverged',"
+                                  " state_reason = $1::text WHERE state = 'normal'"},
+    [EVICT] = {"claim_evict",
+               "SELECT pg_terminate_backend(a.pid) FROM unnest($1::text[], $2::int4[])"
+               " AS k(topic, partition) JOIN siptrunk.partition_position p"
+               " ON p.topic = k.topic COLLATE \"C\" AND p.partition = k.partition"
+               " JOIN pg_stat_activity a ON a.pid = p.owner_pid"
+               " AND a.backend_start = p.owner_started WHERE a.pid <> pg_backend_pid()"},
+    [BEGIN] = {"claim_begin", "BEGIN"},
+    [UPDATE] = {"claim_update",
+                "WITH mine AS (SELECT p.topic, p.partition FROM unnest($1::text[], $2::int4[])"
+                " AS k(topic, partition) JOIN siptrunk.partition_position p"
+                " ON p.topic = k.topic COLLATE \"C\" AND p.partition = k.partition"
+                " ORDER BY p.topic, p.partition FOR NO KEY UPDATE OF p)"
+                " UPDATE siptrunk.partition_position p SET epoch = p.epoch + 1,"
+                " consumer_group = $3::text, owner_instance = $4::text,"
+                " owner_pid = pg_backend_pid(), owner_started = (SELECT a.backend_start"
+                " FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()),"
+                " updated_at = clock_timestamp() FROM mine"
+                " WHERE p.topic = mine.topic AND p.partition = mine.partition"
+                " RETURNING p.topic, p.partition, p.epoch, p.next_offset, p.committed_offset"},
+    [INSERT] = {"claim_insert",
+                "INSERT INTO siptrunk.partition_position (topic, partition, consumer_group,"
+                " next_offset, epoch, owner_instance, owner_pid, owner_started)"
+                " SELECT k.topic, k.partition, $3::text, 0, 1, $4::text, pg_backend_pid(),"
+                " (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())"
+                " FROM unnest($1::text[], $2::int4[]) AS k(topic, partition)"
+                " ORDER BY k.topic COLLATE \"C\", k.partition ON CONFLICT DO NOTHING"
+                " RETURNING topic, partition, epoch, next_offset, committed_offset"},
+    [COMMIT] = {"claim_commit", "COMMIT"},
+};
+const size_t claim_statement_count = COUNT;
+
+/* Runs one statement whose rows do not matter. */
+static bool run(struct pg *pg, enum statement statement, const struct pg_param *params,
+                size_t count, struct error *err) {
+    PGresult *result;
+    if (!pg_query(pg, &claim_statements[statement], params, count, &result, err))
+        return false;
+    PQclear(result);
+    return true;
+}
+
+/* ---- the connection ---- */
+
+bool claim_check_durability(struct pg *pg, struct error *err) {
+    PGresult *result;
+    if (!pg_query(pg, &claim_statements[DURABILITY], NULL, 0, &result, err))
+        return false;
+    bool durable = PQntuples(result) == 0;
+    if (!durable)
+        error_set(err, FAULT_STATE, "postgres-not-durable",
+                  "the database may lose what it has acknowledged: set " SLICE_FMT " = on",
+                  SLICE_ARG(pg_text(result, 0, 0)));
+    PQclear(result);
+    return durable;
+}
+
+bool claim_slot(struct pg *pg, const char *slot, bool *ret_taken, struct error *err) {
+    struct pg_param params[] = {pg_param_text(slice_of(slot))};
+    PGresult *result;
+    if (!pg_query(pg, &claim_statements[SLOT], params, 1, &result, err))
+        return false;
+    *ret_taken = pg_bool(result, 0, 0);
+    PQclear(result);
+    return true;
+}
+
+bool claim_end_session(struct pg *pg, int backend_pid, const char *slot, struct error *err) {
+    char storage[4];
+    struct pg_param params[] = {pg_param_int4(backend_pid, storage), pg_param_text(slice_of(slot))};
+    return run(pg, END, params, 2, err);
+}
+
+static bool read_installation(const PGresult *result, const char *cluster_id,
+                              struct installation *ret, struct error *err) {
+    if (PQntuples(result) != 1)
+        return error_set(err, FAULT_STATE, "installation", "siptrunk.installation has no row");
+    struct slice cluster = pg_text(result, 0, 0);
+    if (cluster.data && !slice_is(cluster, cluster_id))
+        return error_set(err, FAULT_STATE, "other-cluster",
+                         "the database belongs to Kafka cluster " SLICE_FMT ", not to %s",
+                         SLICE_ARG(cluster), cluster_id);
+    if (!pg_bool(result, 0, 1))
+        return error_set(err, FAULT_STATE, "diverged",
+                         "database and published results have diverged, nothing is stored until "
+                         "that is repaired: " SLICE_FMT,
+                         SLICE_ARG(pg_text(result, 0, 2)));
+    struct slice key = pg_text(result, 0, 4);
+    if (key.size != sizeof ret->mac_key)
+        return error_set(err, FAULT_STATE, "mac-key",
+                         "siptrunk.installation has no usable MAC key");
+    snprintf(ret->mac_key_id, sizeof ret->mac_key_id, SLICE_FMT, SLICE_ARG(pg_text(result, 0, 3)));
+    memcpy(ret->mac_key, key.data, sizeof ret->mac_key);
+    return true;
+}
+
+bool claim_installation(struct pg *pg, const char *cluster_id, struct installation *ret,
+                        struct error *err) {
+    struct pg_param params[] = {pg_param_text(slice_of(cluster_id))};
+    PGresult *result;
+    if (!run(pg, CLUSTER, params, 1, err) ||
+        !pg_query(pg, &claim_statements[INSTALLATION], NULL, 0, &result, err))
+        return false;
+    bool ok = read_installation(result, cluster_id, ret, err);
+    PQclear(result);
+    return ok;
+}
+
+/* ---- partitions ---- */
+
+struct claiming {
+    struct position *positions;
+    size_t count;
+    struct pg_param params[4];
+};
+
+static struct position *find(struct claiming *claiming, struct slice topic, int32_t partition) {
+    for (size_t i = 0; i < claiming->count; i++) {
+        struct position *position = &claiming->positions[i];
+        if (position->partition == partition && slice_equal(position->topic, topic))
+            return position;
+    }
+    return NULL;
+}
+
+static void take_rows(struct claiming *claiming, const PGresult *rows) {
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct position *position = find(claiming, pg_text(rows, row, 0), pg_int4(rows, row, 1));
+        if (!position)
+            continue;
+        position->epoch = pg_int8(rows, row, 2);
+        position->next_offset = pg_int8(rows, row, 3);
+        if (position->committed_offset < 0 && !PQgetisnull(rows, row, 4))
+            position->committed_offset = pg_int8(rows, row, 4);
+    }
+}
+
+static bool claim_rows(struct pg *pg, struct claiming *claiming, enum statement statement,
+                       struct error *err) {
+    PGresult *rows;
+    if (!pg_query(pg, &claim_statements[statement], claiming->params, 4, &rows, err))
+        return false;
+    take_rows(claiming, rows);
+    PQclear(rows);
+    return true;
+}
+
+static bool commit(struct pg *pg, struct error *err) {
+    return pg_queue(pg, &claim_statements[COMMIT], NULL, 0, err) && pg_sync(pg, err) &&
+           pg_result_commit(pg, err) && pg_end(pg, err);
+}
+
+/* The first partition whose replies are ahead of its effects. */
+static const struct position *diverged(const struct claiming *claiming) {
+    for (size_t i = 0; i < claiming->count; i++) {
+        if (claiming->positions[i].committed_offset > claiming->positions[i].next_offset)
+            return &claiming->positions[i];
+    }
+    return NULL;
+}
+
+static bool mark_diverged(struct pg *pg, const struct position *position, struct error *err) {
+    char reason[256];
+    snprintf(reason, sizeof reason,
+             SLICE_FMT "/%" PRId32 ": results are published up to offset %" PRId64
+                       ", the database has commands up to %" PRId64,
+             SLICE_ARG(position->topic), position->partition, position->committed_offset,
+             position->next_offset);
+    struct pg_param params[] = {pg_param_text(slice_of(reason))};
+    pg_rollback(pg);
+    if (!run(pg, DIVERGE, params, 1, err))
+        return false;
+    return error_set(err, FAULT_STATE, "diverged",
+                     "the database has lost acknowledged work and is held: %s", reason);
+}
+
+static bool claim_once(struct pg *pg, struct claiming *claiming, struct error *err) {
+    for (size_t i = 0; i < claiming->count; i++) {
+        claiming->positions[i].epoch = 0;
+        claiming->positions[i].next_offset = 0;
+    }
+    if (!run(pg, BEGIN, NULL, 0, err) || !claim_rows(pg, claiming, UPDATE, err) ||
+        !claim_rows(pg, claiming, INSERT, err))
+        return false;
+    for (size_t i = 0; i < claiming->count; i++) {
+        if (claiming->positions[i].epoch == 0)
+            return error_set(err, FAULT_RETRY, "claim-race", "another worker claims " SLICE_FMT,
+                             SLICE_ARG(claiming->positions[i].topic));
+    }
+    const struct position *lost = diverged(claiming);
+    if (lost)
+        return mark_diverged(pg, lost, err);
+    return commit(pg, err);
+}
+
+static bool make_params(struct claiming *claiming, const struct claim_options *options,
+                        struct arena *arena, struct error *err) {
+    struct pg_array topics = pg_array_new(arena, PG_OID_TEXT, claiming->count, 64);
+    struct pg_array partitions = pg_array_new(arena, PG_OID_INT4, claiming->count, 4);
+    for (size_t i = 0; i < claiming->count; i++) {
+        pg_array_add_text(&topics, claiming->positions[i].topic);
+        pg_array_add_int4(&partitions, claiming->positions[i].partition);
+    }
+    claiming->params[2] = pg_param_text(slice_of(options->group));
+    claiming->params[3] = pg_param_text(slice_of(options->instance));
+    return (pg_array_param(&topics, &claiming->params[0]) &&
+            pg_array_param(&partitions, &claiming->params[1])) ||
+           error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a claim");
+}
+
+bool claim_partitions(struct pg *pg, const struct claim_options *options, struct arena *arena,
+                      struct position *positions, size_t count, int64_t *starts,
+                      struct error *err) {
+    struct claiming claiming = {.positions = positions, .count = count};
+    if (!make_params(&claiming, options, arena, err))
+        return false;
+    bool claimed = claim_once(pg, &claiming, err);
+    if (!claimed && err->fault == FAULT_RETRY && strcmp(err->id, "postgres-lock-timeout") == 0) {
+        log_write(LOG_WARN, "evict-owner", LOG_PLAIN,
+                  "the former owner of a partition still holds its locks: ending its session");
+        pg_rollback(pg);
+        claimed = run(pg, EVICT, claiming.params, 2, err) && claim_once(pg, &claiming, err);
+    }
+    if (!claimed) {
+        pg_rollback(pg);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        bool known = positions[i].committed_offset >= 0;
+        starts[i] = known ? positions[i].committed_offset : RD_KAFKA_OFFSET_BEGINNING;
+        positions[i].read_next = known ? positions[i].committed_offset : 0;
+    }
+    return true;
+}
