@@ -36,7 +36,7 @@ const struct pg_statement claim_statements[COUNT] = {
                                         " OR (name = 'synchronous_commit' AND setting = 'off')"},
     [SLOT] = {"claim_slot", "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))"},
     [END] = {"claim_end", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                          " WHERE pid = $1::int4 AND application_name = $2::text"
+                          " WHERE pid = $1::int4 AND application_name = left($2::text, 63)"
                           " AND pid <> pg_backend_pid()"},
     [INSTALLATION] = {"claim_installation", "SELECT cluster_id, state = 'normal', state_reason,"
                                             " mac_key_id, mac_key FROM siptrunk.installation"},

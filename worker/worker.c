@@ -1,0 +1,459 @@
+/* The loop, and the one recovery path. What the stages do is in their own files. */
+#include "worker/worker.h"
+
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/stop.h"
+#include "worker/batch.h"
+#include "worker/claim.h"
+#include "worker/consumer.h"
+#include "worker/decide.h"
+#include "worker/decode.h"
+#include "worker/intake.h"
+#include "worker/producer.h"
+#include "worker/reply.h"
+#include "worker/store.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    IDLE_POLL_MS = 100,
+    BACKOFF_FIRST_MS = 50,
+    BACKOFF_MAX_MS = 2000,
+    TWIN_WAIT_MS = 10000,
+    FENCES_LIMIT = 3,
+    FENCES_WINDOW_MS = 10000,
+    METADATA_TIMEOUT_MS = 5000,
+    MAX_STATEMENTS = 32,
+};
+
+struct lane_keys {
+    const char *name;
+    enum config_key topics, batch_max;
+};
+
+static const struct lane_keys lanes[] = {
+    [LANE_INTERACTIVE] = {"interactive", CONFIG_TOPICS_COMMANDS,
+                          CONFIG_BATCH_MAX_COMMANDS_INTERACTIVE},
+    [LANE_BULK] = {"bulk", CONFIG_TOPICS_BULK, CONFIG_BATCH_MAX_COMMANDS_BULK},
+};
+
+const char *lane_name(enum lane lane) {
+    return lanes[lane].name;
+}
+
+struct worker {
+    const struct shared *shared;
+    const struct lane_keys *lane;
+    char name[256]; /* of the slot: transactional id, static member id, session lock */
+    char group[200];
+    char source[128]; /* ce_source */
+
+    struct digests *digests;
+    struct result_encoder *encoder;
+    struct batch batch;
+    struct outputs outputs;
+    struct installation installation;
+
+    struct producer *producer;
+    struct consumer *consumer;
+    struct pg *pg;
+    int last_backend; /* of a connection that was lost; 0: none */
+
+    bool ready;                   /* positions are claimed and the consumer reads */
+    int64_t backoff_ms;           /* before the next attempt; 0: at once */
+    int64_t fences[FENCES_LIMIT]; /* when the last ones came */
+    struct error last;            /* the last trouble that was logged */
+};
+
+/* ---- life ---- */
+
+static bool name_slot(struct worker *worker, int slot, struct error *err) {
+    const struct config *config = worker->shared->config;
+    bool bulk = worker->lane == &lanes[LANE_BULK];
+    int group = snprintf(worker->group, sizeof worker->group, "%s%s",
+                         config_text(config, CONFIG_KAFKA_GROUP_ID), bulk ? "-bulk" : "");
+    int name = snprintf(worker->name, sizeof worker->name, "%s-%s-%s-%d",
+                        config_text(config, CONFIG_KAFKA_GROUP_ID), worker->shared->instance_id,
+                        worker->lane->name, slot);
+    snprintf(worker->source, sizeof worker->source, "urn:siptrunk:%s", worker->shared->cluster_id);
+    if ((size_t)group < sizeof worker->group && (size_t)name < sizeof worker->name)
+        return true;
+    return error_set(err, FAULT_CONFIG, "name-too-long",
+                     "kafka.group.id and instance.id are too long together");
+}
+
+/* The dead letter topics of the lane; limits are asked for when the producer is made. */
+static bool name_outputs(struct worker *worker, struct error *err) {
+    const struct config *config = worker->shared->config;
+    const char *bulk_results = config_text(config, CONFIG_TOPICS_RESULTS_BULK);
+    bool own = worker->lane == &lanes[LANE_BULK] && bulk_results[0];
+    size_t count = config_item_count(config, worker->lane->topics);
+    const char *suffix = config_text(config, CONFIG_TOPICS_DEAD_LETTER_SUFFIX);
+    worker->outputs = (struct outputs){
+        .results = own ? bulk_results : config_text(config, CONFIG_TOPICS_RESULTS),
+        .dead_letters = calloc(count, sizeof *worker->outputs.dead_letters),
+        .source = slice_of(worker->source),
+        .result_plan = worker->shared->result_plan,
+        .result_schema = result_encoder_fingerprint(worker->encoder),
+    };
+    for (size_t i = 0; worker->outputs.dead_letters && i < count; i++) {
+        struct dead_letter_topic *topic = &worker->outputs.dead_letters[i];
+        char *name = NULL;
+        topic->commands = config_item(config, worker->lane->topics, i);
+        if (asprintf(&name, "%s%s", topic->commands, suffix) < 0)
+            break;
+        topic->name = name;
+        worker->outputs.dead_letter_count++;
+    }
+    return worker->outputs.dead_letter_count == count ||
+           error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a worker");
+}
+
+struct worker *worker_new(const struct shared *shared, enum lane lane, int slot,
+                          struct error *err) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a worker");
+        return NULL;
+    }
+    worker->shared = shared;
+    worker->lane = &lanes[lane];
+    worker->digests = digests_new(err);
+    if (worker->digests)
+        worker->encoder = result_encoder_new(shared->result_schema_json, worker->digests, err);
+    if (worker->encoder && name_slot(worker, slot, err) && name_outputs(worker, err) &&
+        batch_init(&worker->batch, (size_t)config_int(shared->config, worker->lane->batch_max),
+                   (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err))
+        return worker;
+    worker_free(worker);
+    return NULL;
+}
+
+void worker_free(struct worker *worker) {
+    if (!worker)
+        return;
+    batch_release(&worker->batch);
+    consumer_free(worker->consumer);
+    producer_free(worker->producer);
+    pg_close(worker->pg);
+    result_encoder_free(worker->encoder);
+    digests_free(worker->digests);
+    for (size_t i = 0; i < worker->outputs.dead_letter_count; i++)
+        free((void *)(uintptr_t)worker->outputs.dead_letters[i].name);
+    free(worker->outputs.dead_letters);
+    free(worker);
+}
+
+/* ---- the loop: one batch through the six stages ---- */
+
+static bool decode_batch(struct worker *worker, struct error *err) {
+    struct batch *batch = &worker->batch;
+    const struct decoder decoder = {.schemas = worker->shared->schemas,
+                                    .digests = worker->digests,
+                                    .cluster_id = slice_of(worker->shared->cluster_id)};
+    for (size_t i = 0; i < batch->count; i++) {
+        struct record record = intake_record(batch->messages[i]);
+        if (!decode_record(&decoder, &record, batch->arena, &batch->commands[i], err))
+            return false;
+    }
+    return true;
+}
+
+static bool load_and_decide(struct worker *worker, const struct position *positions, size_t count,
+                            struct error *err) {
+    struct batch *batch = &worker->batch;
+    const struct decider decider = {.digests = worker->digests, .encoder = worker->encoder};
+    int64_t now_us;
+    if (!working_set_init(&batch->set, batch->arena, batch->count))
+        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+    if (!decide_want(&batch->set, batch->commands, batch->count, err) ||
+        !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
+        return false;
+    FAILPOINT("loaded");
+    return decide_batch(&decider, &batch->set, batch->commands, batch->count, now_us, err);
+}
+
+static bool reply(struct worker *worker, struct position *positions, size_t count,
+                  struct error *err) {
+    if (!reply_batch(worker->producer, &worker->outputs, &worker->batch, positions, count, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end >= 0)
+            positions[i].committed_offset = positions[i].batch_end;
+    }
+    return true;
+}
+
+static bool store(struct worker *worker, struct position *positions, size_t count,
+                  struct error *err) {
+    if (!store_batch(worker->pg, positions, count, &worker->batch.set,
+                     slice_of(worker->installation.mac_key_id), err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end > positions[i].next_offset)
+            positions[i].next_offset = positions[i].batch_end;
+    }
+    FAILPOINT("stored");
+    return true;
+}
+
+/* Anything but a full round is an error, and an error leads to recovery. */
+static bool run_batch(struct worker *worker, struct error *err) {
+    struct batch *batch = &worker->batch;
+    if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
+        return false;
+    if (batch->count == 0)
+        return true;
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    FAILPOINT("taken");
+    if (!decode_batch(worker, err))
+        return false;
+    FAILPOINT("decoded");
+    if (!load_and_decide(worker, positions, count, err))
+        return false;
+    FAILPOINT("decided");
+    bool reply_first = planted_bug("reply-first");
+    if (reply_first && !reply(worker, positions, count, err))
+        return false;
+    if (!store(worker, positions, count, err))
+        return false;
+    if (!reply_first && !reply(worker, positions, count, err))
+        return false;
+    FAILPOINT("replied");
+    batch_clear(batch);
+    /* The transaction is published, but its producer may have a late EndTxn on the way. */
+    return !producer_tainted(worker->producer) ||
+           error_set(err, FAULT_REBUILD, "producer-tainted",
+                     "a commit was sent more than once: the producer is replaced");
+}
+
+/* ---- recovery ---- */
+
+static size_t gather_statements(struct pg_statement *all) {
+    size_t count = 0;
+    for (size_t i = 0; i < claim_statement_count; i++)
+        all[count++] = claim_statements[i];
+    for (size_t i = 0; i < load_statement_count; i++)
+        all[count++] = load_statements[i];
+    for (size_t i = 0; i < store_statement_count; i++)
+        all[count++] = store_statements[i];
+    return count;
+}
+
+/* A second process of the same name waits, then gives up; a session of ours that outlived its
+ * connection is ended. */
+static bool take_slot(struct worker *worker, struct error *err) {
+    int64_t deadline = monotonic_ms() + TWIN_WAIT_MS;
+    if (worker->last_backend &&
+        !claim_end_session(worker->pg, worker->last_backend, worker->name, err))
+        return false;
+    for (;;) {
+        bool taken;
+        if (!claim_slot(worker->pg, worker->name, &taken, err))
+            return false;
+        if (taken)
+            return true;
+        if (stop_requested())
+            return error_set(err, FAULT_STOP, "stopped", "told to stop");
+        if (monotonic_ms() >= deadline)
+            return error_set(err, FAULT_STATE, "twin",
+                             "another process runs as %s: give each its own instance.id",
+                             worker->name);
+        struct timespec pause = {.tv_nsec = 100000000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static bool check_database(struct worker *worker, struct error *err) {
+    const struct installation *installation = &worker->installation;
+    return claim_check_durability(worker->pg, err) && take_slot(worker, err) &&
+           claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err) &&
+           digests_set_mac_key(worker->digests,
+                               (struct slice){.data = (const char *)installation->mac_key,
+                                              .size = sizeof installation->mac_key},
+                               err);
+}
+
+static void drop_database(struct worker *worker) {
+    if (worker->pg)
+        worker->last_backend = pg_backend_pid(worker->pg);
+    pg_close(worker->pg);
+    worker->pg = NULL;
+}
+
+static bool restore_database(struct worker *worker, struct error *err) {
+    struct pg_statement statements[MAX_STATEMENTS];
+    if (worker->pg && !pg_rollback(worker->pg))
+        drop_database(worker);
+    if (worker->pg)
+        return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation,
+                                  err);
+    size_t count = gather_statements(statements);
+    worker->pg = pg_connect(config_text(worker->shared->config, CONFIG_POSTGRES_CONNINFO),
+                            worker->name, claim_session_settings, statements, count, err);
+    if (!worker->pg)
+        return false;
+    if (check_database(worker, err))
+        return true;
+    drop_database(worker);
+    return false;
+}
+
+static bool ask_output_limits(struct worker *worker, struct error *err) {
+    rd_kafka_t *handle = producer_handle(worker->producer);
+    int partitions;
+    if (!kafka_partition_count(handle, worker->outputs.results, METADATA_TIMEOUT_MS, &partitions,
+                               err))
+        return false;
+    if (partitions == 0)
+        return error_set(err, FAULT_STATE, "missing-topic",
+                         "topic %s does not exist: run siptrunkctl topics apply",
+                         worker->outputs.results);
+    for (size_t i = 0; i < worker->outputs.dead_letter_count; i++) {
+        struct dead_letter_topic *topic = &worker->outputs.dead_letters[i];
+        if (!kafka_max_message_bytes(handle, topic->name, METADATA_TIMEOUT_MS,
+                                     &topic->max_message_bytes, err))
+            return false;
+    }
+    return true;
+}
+
+static bool restore_producer(struct worker *worker, struct error *err) {
+    if (worker->producer && !producer_abort(worker->producer)) {
+        producer_free(worker->producer);
+        worker->producer = NULL;
+    }
+    if (worker->producer)
+        return true;
+    worker->producer = producer_new(worker->shared->config, worker->name, err);
+    return worker->producer && ask_output_limits(worker, err);
+}
+
+static bool restore_consumer(struct worker *worker, struct error *err) {
+    const struct consumer_options options = {
+        .group_id = worker->group, .instance_id = worker->name, .topics = worker->lane->topics};
+    if (!worker->consumer)
+        worker->consumer = consumer_new(worker->shared->config, &options, err);
+    return worker->consumer != NULL;
+}
+
+static bool claim(struct worker *worker, struct error *err) {
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    const struct claim_options options = {.group = worker->group,
+                                          .instance = worker->shared->instance_id};
+    int64_t *starts = arena_array(worker->batch.arena, count, sizeof *starts);
+    if (count == 0)
+        return true;
+    if (!starts)
+        return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a claim");
+    if (!consumer_read_committed(worker->consumer, err) ||
+        !claim_partitions(worker->pg, &options, worker->batch.arena, positions, count, starts,
+                          err) ||
+        !consumer_start_reading(worker->consumer, starts, err))
+        return false;
+    log_write(LOG_INFO, "claimed",
+              LOG_WITH(LOG_TEXT("worker", worker->name), LOG_INT("partitions", (int64_t)count)),
+              "reading %zu partitions", count);
+    return true;
+}
+
+/* The one way back from any trouble, and the way to begin: whatever state things are in, afterwards
+ * this worker owns its partitions in both stores and reads from what Kafka has committed. */
+static bool recover(struct worker *worker, struct error *err) {
+    batch_clear(&worker->batch);
+    if (worker->consumer && !consumer_stop_reading(worker->consumer, err))
+        return false;
+    bool ok = restore_database(worker, err) && restore_producer(worker, err) &&
+              restore_consumer(worker, err) && claim(worker, err);
+    batch_clear(&worker->batch);
+    return ok;
+}
+
+/* ---- what to do about an error ---- */
+
+static bool too_many_fences(struct worker *worker) {
+    int64_t now = monotonic_ms();
+    int64_t oldest = worker->fences[0];
+    for (size_t i = 0; i + 1 < FENCES_LIMIT; i++)
+        worker->fences[i] = worker->fences[i + 1];
+    worker->fences[FENCES_LIMIT - 1] = now;
+    return oldest != 0 && now - oldest < FENCES_WINDOW_MS;
+}
+
+/* Logged once a change, so that a long outage does not fill the disk. */
+static void report(struct worker *worker, const struct error *err) {
+    bool expected = strcmp(err->id, "rebalance") == 0;
+    bool repeated =
+        strcmp(err->id, worker->last.id) == 0 && strcmp(err->message, worker->last.message) == 0;
+    worker->last = *err;
+    if (!repeated || worker->backoff_ms >= BACKOFF_MAX_MS)
+        log_error(expected ? LOG_INFO : LOG_WARN, "recover",
+                  LOG_WITH(LOG_TEXT("worker", worker->name)), err);
+}
+
+/* Drops what the error says is of no more use, and decides how long to wait. False: leave. */
+static bool handle_error(struct worker *worker, const struct error *err) {
+    bool rebalance = strcmp(err->id, "rebalance") == 0;
+    worker->ready = false;
+    if (err->fault == FAULT_STOP || strcmp(err->id, "twin") == 0)
+        return false;
+    report(worker, err);
+    if (err->fault == FAULT_FENCED && !rebalance && too_many_fences(worker))
+        return false;
+    if (strcmp(err->id, "kafka-consumer-fatal") == 0) {
+        batch_clear(&worker->batch);
+        consumer_free(worker->consumer);
+        worker->consumer = NULL;
+    }
+    bool at_once = rebalance || strcmp(err->id, "producer-tainted") == 0;
+    int64_t next = worker->backoff_ms ? 2 * worker->backoff_ms : BACKOFF_FIRST_MS;
+    worker->backoff_ms = at_once ? 0 : next < BACKOFF_MAX_MS ? next : BACKOFF_MAX_MS;
+    return true;
+}
+
+/* Waits, with jitter, and keeps the group membership alive. */
+static void back_off(struct worker *worker) {
+    int64_t wait = worker->backoff_ms / 2 + random() % (worker->backoff_ms / 2 + 1);
+    int64_t until = monotonic_ms() + wait;
+    while (!stop_requested() && monotonic_ms() < until) {
+        int slice = (int)(until - monotonic_ms());
+        if (!worker->consumer) {
+            struct timespec pause = {.tv_nsec = 20000000};
+            nanosleep(&pause, NULL);
+            continue;
+        }
+        rd_kafka_message_t *message = NULL;
+        struct error ignored;
+        if (consumer_poll(worker->consumer, slice > 0 ? slice : 0, &message, &ignored) && message)
+            rd_kafka_message_destroy(message);
+    }
+}
+
+bool worker_run(struct worker *worker, struct error *err) {
+    *err = (struct error){0};
+    while (!stop_requested()) {
+        if (worker->backoff_ms > 0)
+            back_off(worker);
+        bool ok = worker->ready ? run_batch(worker, err) : recover(worker, err);
+        if (ok) {
+            worker->ready = true;
+            worker->backoff_ms = 0;
+            continue;
+        }
+        if (!handle_error(worker, err))
+            break;
+    }
+    batch_clear(&worker->batch);
+    if (stop_requested() || err->fault == FAULT_STOP)
+        return true;
+    if (err->fault == FAULT_FENCED)
+        error_set(err, FAULT_STATE, "twin",
+                  "fenced %d times within %d seconds: another process runs as %s", FENCES_LIMIT + 1,
+                  FENCES_WINDOW_MS / 1000, worker->name);
+    return false;
+}

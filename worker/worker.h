@@ -1,0 +1,34 @@
+/* One worker thread: a consumer, a transactional producer, a database connection and an arena of
+ * its own, and the loop that takes batches through the six stages. Nothing is shared with other
+ * workers but what is immutable. */
+#ifndef SIPTRUNK_WORKER_WORKER_H
+#define SIPTRUNK_WORKER_WORKER_H
+
+#include "common/config.h"
+#include "common/schema_set.h"
+
+enum lane { LANE_INTERACTIVE, LANE_BULK };
+
+const char *lane_name(enum lane lane);
+
+/* What all workers of a process share; immutable while they run. */
+struct shared {
+    const struct config *config;
+    const struct schema_set *schemas;
+    const char *cluster_id;
+    const char *instance_id;
+    struct slice result_schema_json;
+    const struct avro_plan *result_plan;
+};
+
+struct worker;
+
+/* Allocates; connects to nothing. slot: 0, 1, ... within process and lane. */
+struct worker *worker_new(const struct shared *shared, enum lane lane, int slot, struct error *err);
+void worker_free(struct worker *worker);
+
+/* Runs until a stop is asked for (true), or until going on would be wrong, such as a twin with the
+ * same instance id (false, FAULT_STATE). Trouble of Kafka or PostgreSQL never ends it. */
+bool worker_run(struct worker *worker, struct error *err);
+
+#endif
