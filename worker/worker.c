@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum {
     IDLE_POLL_MS = 100,
@@ -330,7 +331,13 @@ static bool restore_producer(struct worker *worker, struct error *err) {
     if (worker->producer)
         return true;
     worker->producer = producer_new(worker->shared->config, worker->name, err);
-    return worker->producer && ask_output_limits(worker, err);
+    if (!worker->producer)
+        return false;
+    if (ask_output_limits(worker, err))
+        return true;
+    producer_free(worker->producer);
+    worker->producer = NULL;
+    return false;
 }
 
 static bool restore_consumer(struct worker *worker, struct error *err) {
