@@ -15,6 +15,7 @@ static const struct {
     [AVRO_FAIL_BLOCK] = {FAULT_INPUT, "schema", "a block has another size than it says"},
     [AVRO_FAIL_REST] = {FAULT_INPUT, "schema", "bytes are left over behind the record"},
     [AVRO_FAIL_ITEMS] = {FAULT_INPUT, "too-long", "an array or map has more than 1024 items"},
+    [AVRO_FAIL_DEPTH] = {FAULT_INPUT, "too-long", "it is nested deeper than 16 levels"},
     [AVRO_FAIL_MESSAGE] = {FAULT_INPUT, "too-long", "the message has more than 256 KiB"},
     [AVRO_FAIL_RECORD] = {FAULT_INPUT, "unknown-command", "the record is not a known command"},
     [AVRO_FAIL_MEMORY] = {FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted"},

@@ -29,6 +29,7 @@ enum avro_fail {
     AVRO_FAIL_BLOCK,   /* a block has another size than it says */
     AVRO_FAIL_REST,    /* bytes are left over */
     AVRO_FAIL_ITEMS,   /* over AVRO_MAX_ITEMS */
+    AVRO_FAIL_DEPTH,   /* over AVRO_MAX_DEPTH; for those who recurse */
     AVRO_FAIL_MESSAGE, /* over AVRO_MAX_MESSAGE */
     AVRO_FAIL_RECORD,  /* a record that nobody here reads */
     AVRO_FAIL_MEMORY,  /* no room for what was read */

@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A schema whose plan would be longer is refused: named types used again and again could grow
- * without end. */
-enum { MAX_STEPS = 64 * 1024, NAME_BYTES = 512 };
+/* A schema whose plan would be longer, or take more containers to visit, is refused: named types
+ * used again and again could grow without end, even those without bytes. */
+enum { MAX_STEPS = 64 * 1024, MAX_VISITS = 64 * 1024, NAME_BYTES = 512 };
 
 struct compiler {
     struct avro_plan *plan;
@@ -21,6 +21,7 @@ struct compiler {
     size_t step_count, step_capacity, target_count;
     avro_schema_t open[AVRO_MAX_DEPTH]; /* the containers around what is being compiled */
     size_t depth;
+    size_t visits; /* containers entered so far */
     struct error *err;
 };
 
@@ -85,6 +86,8 @@ static bool enter(struct compiler *compiler, avro_schema_t type) {
     }
     if (compiler->depth == AVRO_MAX_DEPTH)
         return refuse(compiler, "too-long", "is nested deeper than 16 records, arrays and maps");
+    if (++compiler->visits > MAX_VISITS)
+        return refuse(compiler, "schema", "is too large");
     compiler->open[compiler->depth++] = type;
     return true;
 }

@@ -664,23 +664,29 @@ static void takes_sixteen_levels_and_refuses_seventeen(void **state) {
     free(schema);
 }
 
-static void refuses_schemas_that_grow_without_end(void **state) {
-    (void)state;
+/* Fourteen records, each with four fields of the one before, the first one as given. */
+static void refuse_growing_schema(const char *first) {
     struct buffer text = {0};
-    char level[256];
-    buffer_add_text(&text, "{'type':'record','name':'t.Sample','fields':[{'name':'a','type':"
-                           "{'type':'record','name':'R0','fields':[{'name':'x','type':'int'}]}}");
-    for (int i = 1; i < 10; i++) {
+    char level[512];
+    buffer_add_text(&text, "{'type':'record','name':'t.Sample','fields':[{'name':'a','type':");
+    buffer_add_text(&text, first);
+    for (int i = 1; i < 14; i++) {
         snprintf(level, sizeof level,
-                 ",{'name':'f%d','type':{'type':'record','name':'R%d','fields':["
+                 "},{'name':'f%d','type':{'type':'record','name':'R%d','fields':["
                  "{'name':'a','type':'R%d'},{'name':'b','type':'R%d'},{'name':'c','type':'R%d'},"
-                 "{'name':'d','type':'R%d'}]}}",
+                 "{'name':'d','type':'R%d'}]}",
                  i, i, i - 1, i - 1, i - 1, i - 1);
         buffer_add_text(&text, level);
     }
-    buffer_add(&text, "]}", 3);
+    buffer_add(&text, "}]}", 4);
     refuse_schema(text.data, "schema");
     buffer_free(&text);
+}
+
+static void refuses_schemas_that_grow_without_end(void **state) {
+    (void)state;
+    refuse_growing_schema("{'type':'record','name':'R0','fields':[{'name':'x','type':'int'}]}");
+    refuse_growing_schema("{'type':'record','name':'R0','fields':[]}");
 }
 
 static void refuses_what_is_no_schema(void **state) {
