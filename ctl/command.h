@@ -1,0 +1,28 @@
+/* What the subcommands of siptrunkctl share: their declarations, and how they fail. */
+#ifndef SIPTRUNK_CTL_COMMAND_H
+#define SIPTRUNK_CTL_COMMAND_H
+
+#include "common/config.h"
+#include "common/error.h"
+
+/* Exit codes beside those of fault_exit_code. */
+enum { EXIT_DONE = 0, EXIT_SOME_REFUSED = 1, EXIT_USAGE = 2, EXIT_STATE = 7 };
+
+/* command_migrate(config, argc, argv) and so on. argv[0] is the subcommand's name; getopt may be
+ * used right away. Returns the exit code. --help never gets here. */
+#define COMMAND_ROW(name, summary, usage)                                                          \
+    int command_##name(const struct config *config, int argc, char **argv);
+#include "ctl/commands.def"
+#undef COMMAND_ROW
+
+/* "siptrunkctl NAME: message" and a hint at --help on standard error; returns EXIT_USAGE. */
+int command_usage(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* "siptrunkctl NAME: message" on standard error; returns the error's exit code. */
+int command_fail(const char *name, const struct error *err);
+
+/* A whole number in min..max as an option's value; else says so and returns false. */
+bool command_number(const char *name, const char *option, const char *text, long min, long max,
+                    long *ret) MUST_CHECK;
+
+#endif
