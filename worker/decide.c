@@ -148,9 +148,11 @@ static int status_code(const struct decision *decision) {
                : decision->command->type->success_code;
 }
 
-/* Keeps the copy of a short text that lives in the command itself rather than in a message. */
+/* What the event is about: the channel, else the number; a text that is empty says nothing. */
 static struct slice subject_of(const struct result *result) {
-    return result->channel_name.data ? result->channel_name : result->number;
+    if (result->channel_name.size > 0)
+        return result->channel_name;
+    return result->number.size > 0 ? result->number : SLICE_NONE;
 }
 
 static void remember(struct decision *decision, const struct decider *decider,

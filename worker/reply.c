@@ -58,7 +58,7 @@ static bool complete_entry(const struct outputs *outputs, struct arena *arena,
     entry->command_type = set_text(&values[SLOT_TYPE]);
     entry->error_reason = set_text(&values[SLOT_REASON]);
     entry->subject = set_text(&values[SLOT_CHANNEL]);
-    if (!entry->subject.data)
+    if (entry->subject.size == 0)
         entry->subject = set_text(&values[SLOT_NUMBER]);
     entry->applied_at = values[SLOT_APPLIED_AT].integer;
     return true;
