@@ -52,7 +52,7 @@ static bool out_of_memory(struct error *err) {
 /* Queues a statement over one or two arrays. */
 static bool ask(struct pg *pg, enum statement statement, struct pg_array *first,
                 struct pg_array *second, struct error *err) {
-    struct pg_param params[2];
+    struct pg_param params[2] = {{0}};
     size_t count = (first != NULL) + (size_t)(second != NULL);
     if ((first && !pg_array_param(first, &params[0])) ||
         (second && !pg_array_param(second, &params[1])))
