@@ -14,6 +14,7 @@ static const struct {
     [AVRO_FAIL_SYMBOL] = {FAULT_INPUT, "schema", "an index of a union or an enum is out of range"},
     [AVRO_FAIL_BLOCK] = {FAULT_INPUT, "schema", "a block has another size than it says"},
     [AVRO_FAIL_REST] = {FAULT_INPUT, "schema", "bytes are left over behind the record"},
+    [AVRO_FAIL_KEY] = {FAULT_INPUT, "schema", "the key of a map is not UTF-8"},
     [AVRO_FAIL_ITEMS] = {FAULT_INPUT, "too-long", "an array or map has more than 1024 items"},
     [AVRO_FAIL_DEPTH] = {FAULT_INPUT, "too-long", "it is nested deeper than 16 levels"},
     [AVRO_FAIL_MESSAGE] = {FAULT_INPUT, "too-long", "the message has more than 256 KiB"},

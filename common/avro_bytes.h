@@ -28,6 +28,7 @@ enum avro_fail {
     AVRO_FAIL_SYMBOL,  /* an enum's or a union's index past the end */
     AVRO_FAIL_BLOCK,   /* a block has another size than it says */
     AVRO_FAIL_REST,    /* bytes are left over */
+    AVRO_FAIL_KEY,     /* a map's key is not UTF-8; for those who need it */
     AVRO_FAIL_ITEMS,   /* over AVRO_MAX_ITEMS */
     AVRO_FAIL_DEPTH,   /* over AVRO_MAX_DEPTH; for those who recurse */
     AVRO_FAIL_MESSAGE, /* over AVRO_MAX_MESSAGE */
