@@ -330,6 +330,14 @@ static bool compile_item(struct compiler *compiler, avro_schema_t type,
     return compile_bad(compiler, type, field);
 }
 
+/* An array whose items may be texts; of a union it is known only when an item is there. */
+static bool is_text_array(avro_schema_t type) {
+    if (!is_avro_array(type))
+        return false;
+    avro_schema_t item = resolve(avro_schema_array_items(type));
+    return is_avro_union(item) || is_avro_string(item) || is_avro_bytes(item);
+}
+
 static bool compile_null(struct compiler *compiler, const struct reader_field *field) {
     if (field->kind == READER_NULLABLE_STRING)
         return true; /* not sent: the slot stays ABSENT */
@@ -347,7 +355,7 @@ static bool compile_take(struct compiler *compiler, avro_schema_t type,
                compile_fields(compiler, type, field->record);
     if (field->kind == READER_NULLABLE_STRING && is_avro_record(type))
         return compile_nullable(compiler, type, field);
-    if (field->kind == READER_STRING_ARRAY && is_avro_array(type))
+    if (field->kind == READER_STRING_ARRAY && is_text_array(type))
         return emit_for(compiler, OP_LIST, field) &&
                compile_blocks(compiler, type, compile_item, field);
     enum op op = take_op(field->kind, avro_typeof(type));
