@@ -5,6 +5,9 @@
 
 enum statement { BEGIN, FENCE, TAILS, LEDGER, NUMBERS, CHANNELS, NUMBER_CHANNELS, CLOCK, COUNT };
 
+/* Plans are generic and may be made while a table is still empty, so no statement leaves the order
+ * of a join to the planner: a LATERAL subquery with LIMIT 1 can only be run key by key, over the
+ * key's index. */
 const struct pg_statement load_statements[COUNT] = {
     [BEGIN] = {"load_begin", "BEGIN ISOLATION LEVEL READ COMMITTED"},
     [FENCE] = {"load_fence", "SELECT p.topic, p.partition, p.epoch, p.next_offset,"
@@ -17,28 +20,29 @@ const struct pg_statement load_statements[COUNT] = {
                              " FROM siptrunk.account_tail WHERE account_id = ANY ($1::uuid[])"
                              " ORDER BY account_id FOR NO KEY UPDATE"},
     [LEDGER] = {"load_ledger",
-                "SELECT l.account_id, l.command_id, l.mac, l.source_topic, l.source_partition,"
-                " l.source_offset, l.source_timestamp, l.result_schema, l.result"
-                " FROM unnest($1::uuid[], $2::uuid[]) AS k(account_id, command_id)"
-                " JOIN siptrunk.command_ledger l"
-                " ON l.account_id = k.account_id AND l.command_id = k.command_id"},
+                "SELECT l.* FROM unnest($1::uuid[], $2::uuid[]) AS k(account_id, command_id)"
+                " CROSS JOIN LATERAL (SELECT t.account_id, t.command_id, t.mac, t.source_topic,"
+                " t.source_partition, t.source_offset, t.source_timestamp, t.result_schema,"
+                " t.result FROM siptrunk.command_ledger t WHERE t.account_id = k.account_id"
+                " AND t.command_id = k.command_id LIMIT 1) l"},
     [NUMBERS] = {"load_numbers",
                  "SELECT e164::text, account_id, kind, state, channel_id, number_type"
                  " FROM siptrunk.number WHERE e164 = ANY ($1::text[])"
                  " ORDER BY e164 FOR NO KEY UPDATE"},
-    [CHANNELS] = {"load_channels",
-                  "SELECT c.account_id, c.name, c.channel_id, c.version,"
-                  " c.subscription = 'operator_connect', c.caller_id::text"
-                  " FROM unnest($1::uuid[], $2::text[]) AS k(account_id, name)"
-                  " JOIN siptrunk.channel c"
-                  " ON c.account_id = k.account_id AND c.name = k.name COLLATE \"C\""},
-    [NUMBER_CHANNELS] = {"load_number_channels",
-                         "SELECT c.account_id, c.name, c.channel_id, c.version,"
-                         " c.subscription = 'operator_connect', c.caller_id::text"
-                         " FROM unnest($1::text[]) AS k(e164)"
-                         " JOIN siptrunk.number n ON n.e164 = k.e164 COLLATE \"C\""
-                         " JOIN siptrunk.channel c"
-                         " ON c.account_id = n.account_id AND c.channel_id = n.channel_id"},
+    [CHANNELS] =
+        {"load_channels",
+         "SELECT c.* FROM unnest($1::uuid[], $2::text[]) AS k(account_id, name)"
+         " CROSS JOIN LATERAL (SELECT t.account_id, t.name, t.channel_id, t.version,"
+         " t.subscription = 'operator_connect', t.caller_id::text FROM siptrunk.channel t"
+         " WHERE t.account_id = k.account_id AND t.name = k.name COLLATE \"C\" LIMIT 1) c"},
+    [NUMBER_CHANNELS] =
+        {"load_number_channels",
+         "SELECT c.* FROM unnest($1::text[]) AS k(e164)"
+         " CROSS JOIN LATERAL (SELECT t.account_id, t.channel_id FROM siptrunk.number t"
+         " WHERE t.e164 = k.e164 COLLATE \"C\" LIMIT 1) n"
+         " CROSS JOIN LATERAL (SELECT t.account_id, t.name, t.channel_id, t.version,"
+         " t.subscription = 'operator_connect', t.caller_id::text FROM siptrunk.channel t"
+         " WHERE t.account_id = n.account_id AND t.channel_id = n.channel_id LIMIT 1) c"},
     [CLOCK] = {"load_clock", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"},
 };
 const size_t load_statement_count = COUNT;

@@ -5,12 +5,17 @@
 
 enum statement { NUMBERS, LEDGER, TAILS, POSITIONS, COMMIT, COUNT };
 
+/* Rows are found by the place that a look-up of their key gives, never by a join whose order is
+ * left to the planner: plans are generic and may be made while a table is still empty. load has
+ * locked the rows, so that they stay where they are. */
 const struct pg_statement store_statements[COUNT] = {
-    [NUMBERS] = {"store_numbers", "UPDATE siptrunk.number n SET channel_id = u.channel_id,"
-                                  " number_type = u.number_type"
-                                  " FROM unnest($1::text[], $2::int8[], $3::text[])"
-                                  " AS u(e164, channel_id, number_type)"
-                                  " WHERE n.e164 = u.e164 COLLATE \"C\""},
+    [NUMBERS] =
+        {"store_numbers",
+         "UPDATE siptrunk.number n SET channel_id = u.channel_id,"
+         " number_type = u.number_type FROM (SELECT k.channel_id, k.number_type,"
+         " (SELECT t.ctid FROM siptrunk.number t WHERE t.e164 = k.e164 COLLATE \"C\") AS place"
+         " FROM unnest($1::text[], $2::int8[], $3::text[])"
+         " AS k(e164, channel_id, number_type) OFFSET 0) u WHERE n.ctid = u.place"},
     [LEDGER] = {"store_ledger",
                 "INSERT INTO siptrunk.command_ledger (account_id, command_id, account_sequence,"
                 " applied_at, source_offset, source_timestamp, result_schema, source_partition,"
@@ -24,11 +29,14 @@ const struct pg_statement store_statements[COUNT] = {
                 " AS u(account_id, command_id, account_sequence, applied_at, source_offset,"
                 " source_timestamp, result_schema, source_partition, source_topic, command_type,"
                 " outcome, error_reason, batch_id, mac, result)"},
-    [TAILS] = {"store_tails", "UPDATE siptrunk.account_tail t SET last_sequence = u.last_sequence,"
-                              " last_applied_at = u.last_applied_at, last_chain = u.last_chain"
-                              " FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::bytea[])"
-                              " AS u(account_id, last_sequence, last_applied_at, last_chain)"
-                              " WHERE t.account_id = u.account_id"},
+    [TAILS] = {"store_tails",
+               "UPDATE siptrunk.account_tail a SET last_sequence = u.last_sequence,"
+               " last_applied_at = u.last_applied_at, last_chain = u.last_chain"
+               " FROM (SELECT k.last_sequence, k.last_applied_at, k.last_chain,"
+               " (SELECT t.ctid FROM siptrunk.account_tail t WHERE t.account_id = k.account_id)"
+               " AS place FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::bytea[])"
+               " AS k(account_id, last_sequence, last_applied_at, last_chain) OFFSET 0) u"
+               " WHERE a.ctid = u.place"},
     [POSITIONS] = {"store_positions",
                    "UPDATE siptrunk.partition_position p SET"
                    " next_offset = greatest(p.next_offset, u.next_offset),"
