@@ -28,6 +28,7 @@ enum {
     FENCES_WINDOW_MS = 10000,
     METADATA_TIMEOUT_MS = 5000,
     MAX_STATEMENTS = 32,
+    REPORT_AGAIN_MS = 30000,
 };
 
 struct lane_keys {
@@ -67,6 +68,7 @@ struct worker {
     int64_t backoff_ms;           /* before the next attempt; 0: at once */
     int64_t fences[FENCES_LIMIT]; /* when the last ones came */
     struct error last;            /* the last trouble that was logged */
+    int64_t reported_at_ms;
 };
 
 /* ---- life ---- */
@@ -392,15 +394,18 @@ static bool too_many_fences(struct worker *worker) {
     return oldest != 0 && now - oldest < FENCES_WINDOW_MS;
 }
 
-/* Logged once a change, so that a long outage does not fill the disk. */
+/* Logged when it changes, and again from time to time: a long outage must not fill the disk. */
 static void report(struct worker *worker, const struct error *err) {
     bool expected = strcmp(err->id, "rebalance") == 0;
     bool repeated =
         strcmp(err->id, worker->last.id) == 0 && strcmp(err->message, worker->last.message) == 0;
+    int64_t now = monotonic_ms();
+    if (repeated && !expected && now - worker->reported_at_ms < REPORT_AGAIN_MS)
+        return;
     worker->last = *err;
-    if (!repeated || worker->backoff_ms >= BACKOFF_MAX_MS)
-        log_error(expected ? LOG_INFO : LOG_WARN, "recover",
-                  LOG_WITH(LOG_TEXT("worker", worker->name)), err);
+    worker->reported_at_ms = now;
+    log_error(expected ? LOG_INFO : LOG_WARN, "recover", LOG_WITH(LOG_TEXT("worker", worker->name)),
+              err);
 }
 
 /* Drops what the error says is of no more use, and decides how long to wait. False: leave. */
@@ -448,6 +453,9 @@ bool worker_run(struct worker *worker, struct error *err) {
             back_off(worker);
         bool ok = worker->ready ? run_batch(worker, err) : recover(worker, err);
         if (ok) {
+            if (worker->backoff_ms > 0)
+                log_write(LOG_INFO, "recovered", LOG_WITH(LOG_TEXT("worker", worker->name)),
+                          "at work again");
             worker->ready = true;
             worker->backoff_ms = 0;
             continue;
