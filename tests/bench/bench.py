@@ -310,7 +310,7 @@ def main():
     parser.add_argument("--commands", type=int, default=200_000, help="size of the backlog (default 200000)")
     parser.add_argument("--runs", type=int, default=3, help="runs of the backlog; the median counts (default 3)")
     parser.add_argument("--threads", type=int, default=2, help="threads of the bulk lane (default 2)")
-    parser.add_argument("--batch", type=int, default=500, help="batch.max.commands.bulk (default 500)")
+    parser.add_argument("--batch", type=int, default=500, help="batch.max.commands.bulk (default 500, the worker's own)")
     parser.add_argument("--pgbench-seconds", type=int, default=5, help="per number of clients (default 5)")
     parser.add_argument("--idle", type=int, default=500, help="commands of the idle measurement, at 50/s (default 500)")
     parser.add_argument("--skip", action="append", default=[], choices=["pgbench", "echo", "idle"])
