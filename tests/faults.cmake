@@ -1,0 +1,14 @@
+# Faults and everything else that is tested with the programs as a whole, on the servers of the run. The fault tests
+# use the build with failpoints. Each file is one ctest entry, and they do not run side by side: they share two servers.
+set(SIPTRUNK_FAILPOINTS_BIN "${PROJECT_SOURCE_DIR}/build/failpoints/bin" CACHE PATH "Programs with failpoints, for tests/faults")
+set(SIPTRUNK_PYTHON "${PROJECT_SOURCE_DIR}/.dev/venv/bin/python" CACHE FILEPATH "Python with tests/support/requirements.txt")
+
+# add_server_test(NAME FILE PROGRAMS TIMEOUT)
+function(add_server_test name file programs timeout)
+  add_test(NAME ${name}
+    COMMAND "${SIPTRUNK_PYTHON}" -B -m pytest -p no:cacheprovider -q -rP --durations=3 "${CMAKE_CURRENT_LIST_DIR}/${file}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} RUN_SERIAL ON ENVIRONMENT "SIPTRUNK_TEST_BIN=${programs}")
+endfunction()
+
+add_server_test(faults.checker faults/test_check.py "${SIPTRUNK_FAILPOINTS_BIN}" 60)
+set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF LABELS faults)
