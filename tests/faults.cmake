@@ -6,7 +6,8 @@ set(SIPTRUNK_PYTHON "${PROJECT_SOURCE_DIR}/.dev/venv/bin/python" CACHE FILEPATH 
 # add_server_test(NAME FILE PROGRAMS TIMEOUT)
 function(add_server_test name file programs timeout)
   add_test(NAME ${name}
-    COMMAND "${SIPTRUNK_PYTHON}" -B -m pytest -p no:cacheprovider -q -rP --durations=3 "${CMAKE_CURRENT_LIST_DIR}/${file}")
+    COMMAND "${SIPTRUNK_PYTHON}" -B -m pytest -p no:cacheprovider -q -rP --durations=3 "tests/${file}"
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} RUN_SERIAL ON ENVIRONMENT "SIPTRUNK_TEST_BIN=${programs}")
 endfunction()
 
