@@ -153,12 +153,21 @@ static bool check_slot(struct command *command, struct arena *arena, size_t slot
     return checks[check->rule](&field);
 }
 
+/* The result shows the canonical number even of a command whose ids end the checks. */
+static void read_number(struct command *command) {
+    struct slice text = command_text(command, command->type->number_slot);
+    if (text.data)
+        (void)e164_parse(text, &command->number);
+}
+
 bool validate_command(struct command *command, struct arena *arena) {
     if (!check_slot(command, arena, SLOT_COMMAND_ID) ||
         !check_slot(command, arena, SLOT_ACCOUNT_ID))
         return false;
-    if (command->problems.count > 0)
+    if (command->problems.count > 0) {
+        read_number(command);
         return true;
+    }
     for (size_t slot = SLOT_ACCOUNT_ID + 1; slot < command->type->record->slot_count; slot++) {
         if (!check_slot(command, arena, slot))
             return false;
