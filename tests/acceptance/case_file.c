@@ -105,7 +105,7 @@ static json_t *expected_errors(const char *file, const json_t *catalogue, const 
         json_object_set(error, "reason", json_object_get(entry, "urn"));
         json_object_set(error, "pointer", json_array_get(row, 1));
         if (json_array_size(row) == 3)
-            json_object_set(error, "message", json_array_get(row, 2));
+            json_object_set(error, "message_contains", json_array_get(row, 2));
         json_array_append_new(errors, error);
     }
     return errors;
@@ -149,6 +149,7 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
     static const char *const change[] = {"pointer", "before", "after"};
     static const char *const warning[] = {"code", "pointer", "message"};
     const json_t *refused = json_object_get(expect, "refused");
+    refused = json_is_array(refused) ? refused : NULL;
     json_t *result = json_object();
     set_text(result, "command_id", json_object_get(send, "command_id"), "");
     set_text(result, "account_id", json_object_get(send, "account_id"), "");

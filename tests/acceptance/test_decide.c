@@ -271,6 +271,12 @@ static _Noreturn void fail_at(const struct acceptance_case *one, const char *pla
     abort();
 }
 
+static void compare_message(const struct acceptance_case *one, const char *place,
+                            const json_t *piece, const json_t *message) {
+    if (!strstr(json_string_value(message), json_string_value(piece)))
+        fail_at(one, place, piece, message);
+}
+
 /* Objects may have more keys than expected; all else is equal. */
 static void compare(const struct acceptance_case *one, const char *place, const json_t *expected,
                     const json_t *actual) {
@@ -281,7 +287,10 @@ static void compare(const struct acceptance_case *one, const char *place, const 
     if (json_is_object(expected) && json_is_object(actual)) {
         json_object_foreach((json_t *)(uintptr_t)expected, key, value) {
             snprintf(inner, sizeof inner, "%s/%s", place, key);
-            compare(one, inner, value, json_object_get(actual, key));
+            if (!strcmp(key, "message_contains"))
+                compare_message(one, inner, value, json_object_get(actual, "message"));
+            else
+                compare(one, inner, value, json_object_get(actual, key));
         }
     } else if (json_is_array(expected) && json_array_size(expected) == json_array_size(actual)) {
         json_array_foreach(expected, i, value) {
