@@ -141,8 +141,8 @@ bool kafka_partition_count(rd_kafka_t *handle, const char *topic, int timeout_ms
     return ok;
 }
 
-static bool read_max_message_bytes(rd_kafka_event_t *event, const char *topic, int64_t *ret_bytes,
-                                   struct error *err) {
+static bool read_property(rd_kafka_event_t *event, const char *topic, const char *property,
+                          char *ret_value, size_t size, struct error *err) {
     size_t count = 0;
     const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(
         rd_kafka_event_DescribeConfigs_result(event), &count);
@@ -154,17 +154,18 @@ static bool read_max_message_bytes(rd_kafka_event_t *event, const char *topic, i
     const rd_kafka_ConfigEntry_t **entries =
         rd_kafka_ConfigResource_configs(resources[0], &entry_count);
     for (size_t i = 0; i < entry_count; i++) {
-        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "max.message.bytes") == 0) {
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), property) == 0) {
             const char *value = rd_kafka_ConfigEntry_value(entries[i]);
-            *ret_bytes = value ? strtoll(value, NULL, 10) : 0;
+            snprintf(ret_value, size, "%s", value ? value : "");
             return true;
         }
     }
     return kafka_code_error(RD_KAFKA_RESP_ERR__BAD_MSG, topic, err);
 }
 
-bool kafka_max_message_bytes(rd_kafka_t *handle, const char *topic, int timeout_ms,
-                             int64_t *ret_bytes, struct error *err) {
+bool kafka_topic_property(rd_kafka_t *handle, const char *topic, const char *property,
+                          int timeout_ms, char *ret_value, size_t size, struct error *err) {
+    static const char what[] = "asking the broker for a topic's settings";
     rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
     rd_kafka_ConfigResource_t *resource =
         rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
@@ -176,19 +177,27 @@ bool kafka_max_message_bytes(rd_kafka_t *handle, const char *topic, int timeout_
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms + 1000);
     bool ok = false;
     if (!event || rd_kafka_event_type(event) != RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT)
-        kafka_code_error(RD_KAFKA_RESP_ERR__TIMED_OUT, "asking the broker for a topic's limits",
-                         err);
+        kafka_code_error(RD_KAFKA_RESP_ERR__TIMED_OUT, what, err);
     else if (rd_kafka_event_error(event))
-        kafka_code_error(rd_kafka_event_error(event), "asking the broker for a topic's limits",
-                         err);
+        kafka_code_error(rd_kafka_event_error(event), what, err);
     else
-        ok = read_max_message_bytes(event, topic, ret_bytes, err);
+        ok = read_property(event, topic, property, ret_value, size, err);
     if (event)
         rd_kafka_event_destroy(event);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ConfigResource_destroy(resource);
     rd_kafka_queue_destroy(queue);
     return ok;
+}
+
+bool kafka_max_message_bytes(rd_kafka_t *handle, const char *topic, int timeout_ms,
+                             int64_t *ret_bytes, struct error *err) {
+    char text[32];
+    if (!kafka_topic_property(handle, topic, "max.message.bytes", timeout_ms, text, sizeof text,
+                              err))
+        return false;
+    *ret_bytes = strtoll(text, NULL, 10);
+    return true;
 }
 
 struct slice kafka_header(const rd_kafka_headers_t *headers, const char *name) {

@@ -34,6 +34,11 @@ bool kafka_code_error(rd_kafka_resp_err_t code, const char *what, struct error *
 bool kafka_partition_count(rd_kafka_t *handle, const char *topic, int timeout_ms, int *ret_count,
                            struct error *err) MUST_CHECK;
 
+/* A setting of a topic as the broker has it, as text, cut at size. */
+bool kafka_topic_property(rd_kafka_t *handle, const char *topic, const char *property,
+                          int timeout_ms, char *ret_value, size_t size,
+                          struct error *err) MUST_CHECK;
+
 /* The broker's limit on one record of the topic (max.message.bytes). */
 bool kafka_max_message_bytes(rd_kafka_t *handle, const char *topic, int timeout_ms,
                              int64_t *ret_bytes, struct error *err) MUST_CHECK;

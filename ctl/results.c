@@ -1,0 +1,183 @@
+/* siptrunkctl results: reads the results topics and shows what is in them. How a result looks is in
+ * result_view.c. */
+#include "common/stop.h"
+#include "common/uuid.h"
+#include "ctl/command.h"
+#include "ctl/result_view.h"
+#include "ctl/topic_reader.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <strings.h>
+
+static const char name[] = "results";
+
+enum {
+    POLL_MS = 200,
+    FLUSH_MS = 500,     /* rows wait that long for others to be aligned with */
+    GAP_MS = 30000,     /* a number that is missing longer is told of */
+    SILENCE_MS = 30000, /* without --follow: so long with nothing to read means trouble */
+    EXIT_INTERRUPTED = 130
+};
+
+struct options {
+    bool follow;
+    bool from_end;
+    enum result_format format;
+    const char *account, *batch; /* NULL: any */
+};
+
+/* ---- options ---- */
+
+static bool check_account(const char *account) {
+    struct uuid ignored;
+    if (uuid_parse(slice_of(account), &ignored))
+        return true;
+    command_usage(name, "--account takes a UUID");
+    return false;
+}
+
+static bool parse_options(int argc, char **argv, struct options *options) {
+    static const struct option longs[] = {
+        {"follow", no_argument, NULL, 'f'},      {"account", required_argument, NULL, 'a'},
+        {"batch", required_argument, NULL, 'b'}, {"from-beginning", no_argument, NULL, 's'},
+        {"from-end", no_argument, NULL, 'e'},    {"json", no_argument, NULL, 'j'},
+        {"table", no_argument, NULL, 't'},       {0}};
+    for (int option; (option = getopt_long(argc, argv, "f", longs, NULL)) != -1;) {
+        switch (option) {
+        case 'f':
+            options->follow = true;
+            break;
+        case 'a':
+            options->account = optarg;
+            break;
+        case 'b':
+            options->batch = optarg;
+            break;
+        case 's':
+        case 'e':
+            options->from_end = option == 'e';
+            break;
+        case 'j':
+        case 't':
+            options->format = option == 'j' ? RESULT_JSON : RESULT_TABLE;
+            break;
+        default:
+            command_usage(name, "there is no such option");
+            return false;
+        }
+    }
+    if (optind != argc) {
+        command_usage(name, "%s is one argument too many", argv[optind]);
+        return false;
+    }
+    return !options->account || check_account(options->account);
+}
+
+/* ---- reading ---- */
+
+static bool wanted(void *context, const json_t *result) {
+    const struct options *options = context;
+    const char *account = json_string_value(json_object_get(result, "account_id"));
+    const char *batch = json_string_value(json_object_get(result, "batch_id"));
+    if (options->account && (!account || strcasecmp(account, options->account) != 0))
+        return false;
+    return !options->batch || (batch && strcmp(batch, options->batch) == 0);
+}
+
+static bool open_topics(struct topic_reader *reader, const struct config *config, bool from_end,
+                        struct error *err) {
+    const char *results = config_text(config, CONFIG_TOPICS_RESULTS);
+    const char *bulk = config_text(config, CONFIG_TOPICS_RESULTS_BULK);
+    return topic_reader_add_topic(reader, results, from_end, err) &&
+           (!*bulk || strcmp(bulk, results) == 0 ||
+            topic_reader_add_topic(reader, bulk, from_end, err)) &&
+           topic_reader_start(reader, err);
+}
+
+struct loop {
+    struct options *options;
+    struct topic_reader *reader;
+    struct result_view *view;
+    int64_t flushed_ms; /* when rows were last printed */
+    int64_t heard_ms;   /* when a record came last */
+};
+
+/* What is due by the clock. */
+static bool tick(struct loop *loop, struct error *err) {
+    int64_t now = monotonic_ms();
+    if (now - loop->flushed_ms >= FLUSH_MS) {
+        result_view_flush(loop->view);
+        loop->flushed_ms = now;
+    }
+    if (loop->options->follow) {
+        result_view_report_missing(loop->view, now - GAP_MS);
+        return true;
+    }
+    if (now - loop->heard_ms < SILENCE_MS)
+        return true;
+    return error_set(err, FAULT_RETRY, "silence",
+                     "the end of the topic was not reached: the broker is silent, or a "
+                     "transaction is open");
+}
+
+static bool read_results(struct loop *loop, struct error *err) {
+    bool ok = true;
+    loop->heard_ms = loop->flushed_ms = monotonic_ms();
+    while (ok && !stop_requested() &&
+           (loop->options->follow || !topic_reader_at_end(loop->reader))) {
+        rd_kafka_message_t *record;
+        ok = topic_reader_next(loop->reader, POLL_MS, &record, err);
+        if (ok && record) {
+            ok = result_view_take(loop->view, record, wanted, loop->options, err);
+            loop->heard_ms = monotonic_ms();
+        }
+        if (record)
+            rd_kafka_message_destroy(record);
+        ok = ok && tick(loop, err);
+    }
+    return ok;
+}
+
+static void on_signal(int number) {
+    (void)number;
+    stop_request();
+}
+
+/* So that what is missing is told even when a person ends --follow. */
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int finish(struct loop *loop, bool ok, const struct error *err) {
+    result_view_flush(loop->view);
+    if (!ok)
+        return command_fail(name, err);
+    result_view_report_missing(loop->view, INT64_MAX);
+    result_view_summary(loop->view);
+    if (stop_requested())
+        return EXIT_INTERRUPTED;
+    return result_view_missing(loop->view) ? EXIT_STATE : EXIT_DONE;
+}
+
+int command_results(const struct config *config, int argc, char **argv) {
+    struct options options = {.format = RESULT_TABLE};
+    if (!parse_options(argc, argv, &options))
+        return EXIT_USAGE;
+    struct error err = {0};
+    struct loop loop = {.options = &options};
+    int status;
+    catch_signals();
+    loop.view = result_view_new(options.format, config_text(config, CONFIG_SCHEMA_DIR), &err);
+    if (loop.view)
+        loop.reader = topic_reader_new(config, &err);
+    if (loop.reader && open_topics(loop.reader, config, options.from_end, &err))
+        status = finish(&loop, read_results(&loop, &err), &err);
+    else
+        status = command_fail(name, &err);
+    topic_reader_free(loop.reader);
+    result_view_free(loop.view);
+    return status;
+}

@@ -1,0 +1,193 @@
+/* siptrunkctl topics: creates the topics of the configuration, and says how they stand. */
+#include "common/kafka.h"
+#include "ctl/command.h"
+#include "ctl/table.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+
+static const char name[] = "topics";
+
+enum { MAX_TOPICS = 128, MAX_NAME = 256, TIMEOUT_MS = 15000, DEFAULT_PARTITIONS = 12 };
+
+struct wanted {
+    char name[MAX_NAME];
+    const char *retention_ms;
+};
+
+struct topics {
+    struct wanted all[MAX_TOPICS];
+    size_t count;
+};
+
+struct options {
+    long partitions, replication;
+};
+
+/* ---- which ---- */
+
+static const char two_weeks[] = "1209600000";
+static const char a_year[] = "31536000000";
+
+static void add(struct topics *topics, const char *topic, const char *suffix,
+                const char *retention_ms) {
+    char whole[MAX_NAME];
+    snprintf(whole, sizeof whole, "%s%s", topic, suffix);
+    for (size_t i = 0; i < topics->count; i++) {
+        if (strcmp(topics->all[i].name, whole) == 0)
+            return;
+    }
+    if (!*topic || topics->count == MAX_TOPICS)
+        return;
+    struct wanted *wanted = &topics->all[topics->count++];
+    snprintf(wanted->name, sizeof wanted->name, "%s", whole);
+    wanted->retention_ms = retention_ms;
+}
+
+/* Results are kept a year, for audit; commands and dead letters for two weeks. */
+static void add_all(struct topics *topics, const struct config *config) {
+    static const enum config_key lists[] = {CONFIG_TOPICS_COMMANDS, CONFIG_TOPICS_BULK};
+    const char *suffix = config_text(config, CONFIG_TOPICS_DEAD_LETTER_SUFFIX);
+    for (size_t k = 0; k < sizeof lists / sizeof lists[0]; k++) {
+        for (size_t i = 0; i < config_item_count(config, lists[k]); i++) {
+            add(topics, config_item(config, lists[k], i), "", two_weeks);
+            add(topics, config_item(config, lists[k], i), suffix, two_weeks);
+        }
+    }
+    add(topics, config_text(config, CONFIG_TOPICS_RESULTS), "", a_year);
+    add(topics, config_text(config, CONFIG_TOPICS_RESULTS_BULK), "", a_year);
+}
+
+/* ---- the broker ---- */
+
+static rd_kafka_t *connect_broker(const struct config *config, struct error *err) {
+    rd_kafka_conf_t *conf = kafka_conf(config, NULL, NULL, err);
+    return conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
+}
+
+static bool create(rd_kafka_t *client, const struct wanted *wanted, const struct options *options,
+                   struct error *err) {
+    char reason[256];
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
+        wanted->name, (int)options->partitions, (int)options->replication, reason, sizeof reason);
+    if (!topic)
+        return error_set(err, FAULT_CONFIG, "topic", "%s: %s", wanted->name, reason);
+    rd_kafka_NewTopic_set_config(topic, "cleanup.policy", "delete");
+    rd_kafka_NewTopic_set_config(topic, "retention.ms", wanted->retention_ms);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, TIMEOUT_MS);
+    bool ok = false;
+    size_t count = 0;
+    const rd_kafka_topic_result_t **results = NULL;
+    if (event && !rd_kafka_event_error(event))
+        results =
+            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    if (!event)
+        kafka_code_error(RD_KAFKA_RESP_ERR__TIMED_OUT, wanted->name, err);
+    else if (rd_kafka_event_error(event))
+        kafka_code_error(rd_kafka_event_error(event), wanted->name, err);
+    else if (count == 1 && rd_kafka_topic_result_error(results[0]) &&
+             rd_kafka_topic_result_error(results[0]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        error_set(err, FAULT_STATE, "topic", "%s: %s", wanted->name,
+                  rd_kafka_topic_result_error_string(results[0]));
+    else
+        ok = true;
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_NewTopic_destroy(topic);
+    return ok;
+}
+
+static int apply(rd_kafka_t *client, const struct topics *topics, const struct options *options) {
+    for (size_t i = 0; i < topics->count; i++) {
+        struct error err = {0};
+        int partitions = 0;
+        const struct wanted *wanted = &topics->all[i];
+        if (!kafka_partition_count(client, wanted->name, TIMEOUT_MS, &partitions, &err))
+            return command_fail(name, &err);
+        if (partitions > 0) {
+            printf("%s is there, with %d partitions\n", wanted->name, partitions);
+            continue;
+        }
+        if (!create(client, wanted, options, &err))
+            return command_fail(name, &err);
+        printf("%s created, with %ld partitions\n", wanted->name, options->partitions);
+    }
+    return EXIT_DONE;
+}
+
+static int show(rd_kafka_t *client, const struct topics *topics) {
+    static const char *const heads[] = {"topic", ">partitions", ">max bytes", "cleanup", ""};
+    struct table *table = table_new(stdout, heads, sizeof heads / sizeof heads[0]);
+    struct error err = {0};
+    bool all_well = true;
+    if (!table)
+        return fault_exit_code(FAULT_BUG);
+    for (size_t i = 0; i < topics->count; i++) {
+        int partitions = 0;
+        char count[16], limit[24] = "", policy[64] = "";
+        const char *what = "ok";
+        const char *topic = topics->all[i].name;
+        if (!kafka_partition_count(client, topic, TIMEOUT_MS, &partitions, &err) ||
+            (partitions > 0 && (!kafka_topic_property(client, topic, "max.message.bytes",
+                                                      TIMEOUT_MS, limit, sizeof limit, &err) ||
+                                !kafka_topic_property(client, topic, "cleanup.policy", TIMEOUT_MS,
+                                                      policy, sizeof policy, &err)))) {
+            table_free(table);
+            return command_fail(name, &err);
+        }
+        snprintf(count, sizeof count, "%d", partitions);
+        if (partitions == 0)
+            what = "MISSING: run siptrunkctl topics apply";
+        else if (strcmp(policy, "delete") != 0)
+            what = "WRONG: cleanup.policy must be delete";
+        all_well = all_well && strcmp(what, "ok") == 0;
+        const char *cells[] = {topic, count, limit, policy, what};
+        if (!table_row(table, cells))
+            break;
+    }
+    table_flush(table);
+    table_free(table);
+    return all_well ? EXIT_DONE : EXIT_STATE;
+}
+
+/* ---- the command ---- */
+
+static bool parse_options(int argc, char **argv, struct options *options) {
+    static const struct option longs[] = {{"partitions", required_argument, NULL, 'p'},
+                                          {"replication", required_argument, NULL, 'r'},
+                                          {0}};
+    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        bool ok = false;
+        if (option == 'p')
+            ok = command_number(name, "--partitions", optarg, 1, 10000, &options->partitions);
+        else if (option == 'r')
+            ok = command_number(name, "--replication", optarg, 1, 100, &options->replication);
+        else
+            command_usage(name, "there is no such option");
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+int command_topics(const struct config *config, int argc, char **argv) {
+    struct options options = {.partitions = DEFAULT_PARTITIONS, .replication = -1};
+    struct error err = {0};
+    if (!parse_options(argc, argv, &options))
+        return EXIT_USAGE;
+    const char *verb = optind + 1 == argc ? argv[optind] : "";
+    bool applying = strcmp(verb, "apply") == 0;
+    if (!applying && strcmp(verb, "status") != 0)
+        return command_usage(name, "say apply or status");
+    static struct topics topics;
+    add_all(&topics, config);
+    rd_kafka_t *client = connect_broker(config, &err);
+    if (!client)
+        return command_fail(name, &err);
+    int status = applying ? apply(client, &topics, &options) : show(client, &topics);
+    rd_kafka_destroy(client);
+    return status;
+}
