@@ -70,6 +70,7 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
         forget_assignment(consumer);
         rd_kafka_assign(handle, NULL);
     }
+    rd_kafka_yield(handle); /* poll returns now, not when its time is over */
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {

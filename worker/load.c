@@ -1,6 +1,8 @@
 /* The statements of load beside the code that reads their rows. */
 #include "worker/load.h"
 
+#include "common/failpoint.h"
+
 #include <inttypes.h>
 
 enum statement { BEGIN, FENCE, TAILS, LEDGER, NUMBERS, CHANNELS, NUMBER_CHANNELS, CLOCK, COUNT };
@@ -183,7 +185,7 @@ static bool read_tails(struct reading *reading, const PGresult *rows, struct err
 }
 
 static bool read_ledger(struct reading *reading, const PGresult *rows, struct error *err) {
-    for (int row = 0; row < PQntuples(rows); row++) {
+    for (int row = 0; row < PQntuples(rows) && !planted_bug("no-ledger"); row++) {
         struct uuid account_id = pg_uuid(rows, row, 0), command_id = pg_uuid(rows, row, 1);
         struct ledger_entry *entry =
             working_set_want_ledger(reading->set, &account_id, &command_id);

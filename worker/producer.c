@@ -1,6 +1,7 @@
 /* librdkafka's transactions, with bounded waits and the taint rule. */
 #include "worker/producer.h"
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "common/stop.h"
 
@@ -139,8 +140,10 @@ struct producer *producer_new(const struct config *config, const char *transacti
     rd_kafka_conf_t *conf = producer_conf(config, producer, transactional_id, err);
     producer->handle = conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
     if (producer->handle &&
-        run_step(producer, attempt_init, NULL, NULL, "starting transactions", err))
+        run_step(producer, attempt_init, NULL, NULL, "starting transactions", err)) {
+        FAILPOINT("producer-started");
         return producer;
+    }
     producer_free(producer);
     return NULL;
 }
@@ -216,6 +219,7 @@ bool producer_commit(struct producer *producer, const rd_kafka_topic_partition_l
                      const rd_kafka_consumer_group_metadata_t *group, struct error *err) {
     if (!run_step(producer, attempt_offsets, offsets, group, "sending offsets", err))
         return false;
+    FAILPOINT("offsets-sent");
     atomic_store(&producer->end_txn_sent, 0);
     bool committed =
         run_step(producer, attempt_commit, NULL, NULL, "committing a transaction", err);

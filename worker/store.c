@@ -1,6 +1,8 @@
 /* The statements of store beside the code that fills their arrays. */
 #include "worker/store.h"
 
+#include "common/failpoint.h"
+
 #include <stdlib.h>
 
 enum statement { NUMBERS, LEDGER, TAILS, POSITIONS, COMMIT, COUNT };
@@ -146,7 +148,7 @@ static bool send_ledger(struct pg *pg, const struct working_set *set, struct sli
     struct pg_array arrays[L_COUNT];
     ledger_arrays(set->arena, set->ledger.count, arrays);
     for (struct entry *entry = set->ledger.first; entry; entry = entry->next_in_order) {
-        if (!((const struct ledger_entry *)entry)->added)
+        if (!((const struct ledger_entry *)entry)->added || planted_bug("no-ledger"))
             continue;
         add_ledger_row(arrays, (const struct ledger_entry *)entry);
         expected->rows[LEDGER]++;
@@ -207,6 +209,7 @@ static bool check_result(struct pg *pg, enum statement statement, const struct e
         return false;
     int rows = (int)strtol(PQcmdTuples(result), NULL, 10);
     PQclear(result);
+    FAILPOINT(store_statements[statement].name);
     if (rows == expected->rows[statement])
         return true;
     return error_set(err, FAULT_RETRY, "store-row-count", "%s touched %d rows instead of %d",
@@ -222,8 +225,10 @@ static bool receive_all(struct pg *pg, const struct expected *expected, struct e
 }
 
 static bool commit(struct pg *pg, struct error *err) {
-    return pg_queue(pg, &store_statements[COMMIT], NULL, 0, err) && pg_sync(pg, err) &&
-           pg_result_commit(pg, err) && pg_end(pg, err);
+    if (!pg_queue(pg, &store_statements[COMMIT], NULL, 0, err) || !pg_sync(pg, err))
+        return false;
+    FAILPOINT("store-commit-sent");
+    return pg_result_commit(pg, err) && pg_end(pg, err);
 }
 
 bool store_batch(struct pg *pg, const struct position *positions, size_t position_count,
