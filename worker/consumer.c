@@ -91,6 +91,8 @@ static rd_kafka_conf_t *consumer_conf(const struct config *config, struct consum
         {"queued.max.messages.kbytes", "4096"},
         {"queued.min.messages", "2000"},
         {"fetch.message.max.bytes", "1048576"},
+        /* A partition that joins while a fetch is on its way waits for that one's end. */
+        {"fetch.wait.max.ms", "100"},
         {"retry.backoff.ms", "5"},
         {NULL, NULL},
     };
