@@ -282,7 +282,7 @@ static bool find_type(const json_t *line, enum inventory_type *ret, struct error
 
 static bool put_line(struct inventory_block *block, json_t *line, size_t number,
                      struct error *err) {
-    enum inventory_type which;
+    enum inventory_type which = 0;
     if (!find_type(line, &which, err))
         return false;
     const struct line_type *type = &types[which];
