@@ -117,9 +117,9 @@ static void echo_own_fields(struct decision *decision) {
     const struct command *command = decision->command;
     struct result *result = &decision->result;
     result->channel_name =
-        echo_bytes(command_value(command, command->type->channel_name_slot), 128);
+        echo_characters(command_value(command, command->type->channel_name_slot), 128);
     result->number_as_received =
-        echo_bytes(command_value(command, command->type->number_slot), 128);
+        echo_characters(command_value(command, command->type->number_slot), 128);
     if (command->number.size > 0)
         result->number = (struct slice){.data = command->number.text, .size = command->number.size};
 }
