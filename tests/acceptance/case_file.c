@@ -29,7 +29,7 @@ static json_t *read_json(const char *path) {
     return json;
 }
 
-/* ---- {"repeat": "x", "times": 5} ---- */
+/* ---- {"repeat": "x", "times": 5} and {"list": "x", "times": 5} ---- */
 
 static json_t *repeated(const json_t *object) {
     const char *piece = text_of(object, "repeat");
@@ -43,22 +43,35 @@ static json_t *repeated(const json_t *object) {
     return json;
 }
 
+static json_t *listed(const json_t *object) {
+    json_t *list = json_array();
+    for (json_int_t i = json_integer_value(json_object_get(object, "times")); i > 0; i--)
+        json_array_append(list, json_object_get(object, "list"));
+    return list;
+}
+
+static void expand(json_t *json);
+
+/* What stands for the member, or the member itself. */
+static json_t *expanded(json_t *member) {
+    if (json_object_get(member, "repeat"))
+        return repeated(member);
+    if (json_object_get(member, "list"))
+        return listed(member);
+    expand(member);
+    return json_incref(member);
+}
+
 static void expand(json_t *json) {
     const char *key;
     json_t *member;
     void *next;
     size_t i;
     json_object_foreach_safe(json, next, key, member) {
-        if (json_object_get(member, "repeat"))
-            json_object_set_new(json, key, repeated(member));
-        else
-            expand(member);
+        json_object_set_new(json, key, expanded(member));
     }
     json_array_foreach(json, i, member) {
-        if (json_object_get(member, "repeat"))
-            json_array_set_new(json, i, repeated(member));
-        else
-            expand(member);
+        json_array_set_new(json, i, expanded(member));
     }
 }
 
@@ -135,8 +148,6 @@ static void expect_refusal(const char *file, const json_t *catalogue, json_t *re
         json_t *value = entry ? json_object_get(entry, keys[i]) : NULL;
         json_object_set(result, fields[i], value ? value : json_null());
     }
-    if (entry)
-        json_object_set_new(result, "outcome", json_string("REJECTED"));
 }
 
 /* Everything as sent, nothing else; the file says what is otherwise. */
@@ -170,6 +181,8 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
     json_object_set_new(result, "changes",
                         expected_rows(json_object_get(expect, "changes"), change));
     json_object_del(result, "refused");
+    if (refused)
+        json_object_set_new(result, "outcome", json_string("REJECTED"));
     if (!json_object_get(result, "outcome"))
         give_up(file, "a result without an outcome");
     return result;

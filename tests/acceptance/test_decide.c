@@ -435,8 +435,10 @@ static void check_fields(struct checker *checker, const char *place, const json_
         "event_id",     "account_sequence", "received_at",   "applied_at",
         "source_topic", "source_partition", "source_offset", "chain",
     };
-    size_t count = sizeof others / sizeof others[0];
-    if (json_object_size(expected) + count != json_object_size(result))
+    size_t looked_at = json_object_size(expected);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        looked_at += json_object_get(expected, others[i]) ? 0 : 1;
+    if (looked_at != json_object_size(result))
         fail_at(checker->one, place, expected, result);
 }
 

@@ -210,7 +210,8 @@ static json_t *other_fields(const json_t *fields, const json_t *differences) {
         json_t *other = json_deep_copy(field);
         if (type) {
             json_object_set(other, "type", type);
-            json_object_del(other, "default");
+            if (!json_is_array(type) || !is_type(json_array_get(type, 0), "null"))
+                json_object_del(other, "default");
         }
         json_array_append_new(others, other);
     }
