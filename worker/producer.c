@@ -111,7 +111,7 @@ static rd_kafka_conf_t *producer_conf(const struct config *config, struct produc
         {"retry.backoff.ms", "5"},
         {"transaction.timeout.ms", "10000"},
         {"message.timeout.ms", "10000"},
-        {"queue.buffering.max.kbytes", "32768"},
+        {"queue.buffering.max.kbytes", "65536"},
         {NULL, NULL},
     };
     const struct kafka_property enforced[] = {
@@ -119,6 +119,10 @@ static rd_kafka_conf_t *producer_conf(const struct config *config, struct produc
         {"enable.idempotence", "true"},
         {"acks", "all"},
         {"partitioner", "murmur2_random"},
+        /* The topic's own limit decides, and reply looks at it; a batch stays below every limit
+         * that is accepted at the start (PRODUCER_LEAST_LIMIT). */
+        {"message.max.bytes", "67108864"},
+        {"batch.size", "262144"},
         {NULL, NULL},
     };
     rd_kafka_conf_t *conf = kafka_conf(config, defaults, enforced, err);

@@ -102,11 +102,18 @@ static void add_time(rd_kafka_headers_t *headers, const char *name, int64_t micr
     add_text(headers, name, text);
 }
 
-/* Correlation of request/reply frameworks: opaque bytes, returned under the name they came with. */
+enum { MAX_CORRELATION = 16 * 1024 };
+
+/* Correlation of request/reply frameworks: opaque bytes, returned under the name they came with.
+ * What is longer than any framework makes it is left out, since a header must not make a result too
+ * large for its topic. */
 static void echo_correlation(rd_kafka_headers_t *headers, const struct record *record) {
     static const char *const names[] = {"kafka_correlationId", "REPLY_CORRELATION_ID"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        add(headers, names[i], kafka_header(record->headers, names[i]));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct slice value = kafka_header(record->headers, names[i]);
+        if (value.size <= MAX_CORRELATION)
+            add(headers, names[i], value);
+    }
 }
 
 static rd_kafka_headers_t *result_headers(const struct outputs *outputs,
@@ -175,13 +182,15 @@ static size_t headers_size(const rd_kafka_headers_t *headers) {
     return total;
 }
 
-static rd_kafka_headers_t *dead_letter_headers(const struct command *command,
-                                               struct slice message) {
+/* Behind the headers as received, unless these alone are too large for the topic. */
+static rd_kafka_headers_t *dead_letter_headers(const struct command *command, struct slice message,
+                                               int64_t max_bytes) {
     const struct record *record = &command->record;
+    bool keep = record->headers && (int64_t)headers_size(record->headers) < max_bytes / 2;
     const struct source *source = &record->source;
     const char *urn = reason_info(command->dead_reason)->urn;
     rd_kafka_headers_t *headers =
-        record->headers ? rd_kafka_headers_copy(record->headers) : rd_kafka_headers_new(12);
+        keep ? rd_kafka_headers_copy(record->headers) : rd_kafka_headers_new(12);
     add(headers, "kafka_dlt-original-topic", source->topic);
     add_int32(headers, "kafka_dlt-original-partition", source->partition);
     add_int64(headers, "kafka_dlt-original-offset", source->offset);
@@ -207,7 +216,7 @@ static bool send_dead_letter(struct producer *producer, const struct outputs *ou
     struct slice message = command->dead_message.data
                                ? command->dead_message
                                : slice_of(reason_info(command->dead_reason)->message);
-    rd_kafka_headers_t *headers = dead_letter_headers(command, message);
+    rd_kafka_headers_t *headers = dead_letter_headers(command, message, topic->max_message_bytes);
     size_t size = record->key.size + record->value.size + headers_size(headers) + RECORD_OVERHEAD;
     bool fits = (int64_t)size <= topic->max_message_bytes;
     return producer_send(producer, topic->name, RD_KAFKA_PARTITION_UA, record->key,

@@ -306,20 +306,31 @@ static bool restore_database(struct worker *worker, struct error *err) {
     return false;
 }
 
-static bool ask_output_limits(struct worker *worker, struct error *err) {
+/* What a topic that is written to allows; it must be there, and allow enough. */
+static bool ask_limit(struct worker *worker, const char *topic, int64_t *ret_limit,
+                      struct error *err) {
     rd_kafka_t *handle = producer_handle(worker->producer);
     int partitions;
-    if (!kafka_partition_count(handle, worker->outputs.results, METADATA_TIMEOUT_MS, &partitions,
-                               err))
+    if (!kafka_partition_count(handle, topic, METADATA_TIMEOUT_MS, &partitions, err))
         return false;
     if (partitions == 0)
         return error_set(err, FAULT_STATE, "missing-topic",
-                         "topic %s does not exist: run siptrunkctl topics apply",
-                         worker->outputs.results);
+                         "topic %s does not exist: run siptrunkctl topics apply", topic);
+    if (!kafka_max_message_bytes(handle, topic, METADATA_TIMEOUT_MS, ret_limit, err))
+        return false;
+    return *ret_limit >= PRODUCER_LEAST_LIMIT ||
+           error_set(err, FAULT_STATE, "topic-limit",
+                     "max.message.bytes of topic %s is %" PRId64 ", at least %d is needed", topic,
+                     *ret_limit, PRODUCER_LEAST_LIMIT);
+}
+
+static bool ask_output_limits(struct worker *worker, struct error *err) {
+    int64_t results_limit;
+    if (!ask_limit(worker, worker->outputs.results, &results_limit, err))
+        return false;
     for (size_t i = 0; i < worker->outputs.dead_letter_count; i++) {
         struct dead_letter_topic *topic = &worker->outputs.dead_letters[i];
-        if (!kafka_max_message_bytes(handle, topic->name, METADATA_TIMEOUT_MS,
-                                     &topic->max_message_bytes, err))
+        if (!ask_limit(worker, topic->name, &topic->max_message_bytes, err))
             return false;
     }
     return true;
