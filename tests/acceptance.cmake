@@ -1,4 +1,4 @@
-# The acceptance cases of tests/acceptance/*.json, each run through the decide stage.
+# The acceptance cases of tests/acceptance/*.json, each run through the decide stage and through the whole worker.
 if(TARGET siptrunk_worker)
   add_library(acceptance_support STATIC acceptance/case_file.c support/avro_write.c support/memory_load.c)
   target_link_libraries(acceptance_support PUBLIC siptrunk_worker PkgConfig::cmocka)
@@ -13,4 +13,7 @@ if(TARGET siptrunk_worker)
     set_tests_properties(acceptance.${short} PROPERTIES TIMEOUT 120 LABELS acceptance
       ENVIRONMENT "ASAN_OPTIONS=handle_segv=2:detect_leaks=1;UBSAN_OPTIONS=print_stacktrace=1")
   endforeach()
+
+  add_server_test(acceptance.end_to_end acceptance/test_end_to_end.py "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" 120)
+  set_tests_properties(acceptance.end_to_end PROPERTIES LABELS acceptance)
 endif()
