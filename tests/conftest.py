@@ -9,8 +9,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "support"))
 
 import harness  # noqa: E402
 
-TAIL_LINES = 60
-
 
 @pytest.fixture
 def stack():
@@ -24,8 +22,8 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if call.when == "call" and report.failed:
         for worker in harness.Worker.started:
-            tail = "\n".join(worker.log().splitlines()[-TAIL_LINES:])
-            report.sections.append((f"log of {worker.instance}, process {worker.pid}, {worker.log_path}", tail))
+            if worker.log_path.exists():
+                report.sections.append(("worker", worker.report()))
     if call.when == "teardown":
         harness.Worker.started.clear()
     return report

@@ -12,4 +12,6 @@ function(add_server_test name file programs timeout)
 endfunction()
 
 add_server_test(faults.checker faults/test_check.py "${SIPTRUNK_FAILPOINTS_BIN}" 60)
-set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF LABELS faults)
+add_server_test(faults.crash faults/test_crash.py "${SIPTRUNK_FAILPOINTS_BIN}" 240)
+set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF)
+set_tests_properties(faults.checker faults.crash PROPERTIES LABELS faults)

@@ -393,9 +393,8 @@ def summary(history):
 
 
 def verify(stack, before):
-    """Fails with the findings when there are any."""
+    """Fails with the findings when there are any; returns the history."""
     history = collect(stack, before)
     findings = check(history)
     assert not findings, f"{len(findings)} findings\n" + "\n".join(map(str, findings[:10]))
-    print(summary(history))
     return history

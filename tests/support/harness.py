@@ -410,6 +410,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.instance} has not left within {deadline_s:g} s\n{self.log()}") from None
 
+    def report(self, lines=60):
+        """The end of its log, for people."""
+        tail = "\n".join(self.log().splitlines()[-lines:])
+        return f"--- {self.instance}, process {self.pid}, exit code {self.process.poll()}, {self.log_path}\n{tail}"
+
     def release(self):
         if self.process.poll() is None:
             self.process.kill()
@@ -439,10 +444,12 @@ class Stack:
         for cleaning in (self._drop_database, self._delete_topics):
             with contextlib.suppress(psycopg.Error, KafkaException):
                 cleaning()
-        if failure == (None, None, None):
+        if failure[1] is None:
             self.directory.cleanup()
         else:
             self.directory._finalizer.detach()  # the logs stay
+            for worker in self.workers:
+                failure[1].add_note(worker.report())
 
     def _drop_database(self):
         name = psycopg.conninfo.conninfo_to_dict(self.conninfo)["dbname"]
@@ -591,8 +598,7 @@ class Stack:
 # --- reproducible choice ----------------------------------------------------------------------------------------------
 
 
-def seeded(default=None):
-    """(seed, random.Random): of SIPTRUNK_TEST_SEED, else of default, else a new one; printed for a later run."""
-    seed = int(os.environ.get("SIPTRUNK_TEST_SEED", default if default is not None else random.randrange(2**31)))
-    print(f"seed {seed}: set SIPTRUNK_TEST_SEED={seed} to choose the same again")
-    return seed, random.Random(seed)
+def seed(default=None):
+    """Of SIPTRUNK_TEST_SEED, else the default, else a new one. To be printed, so that a run can be repeated."""
+    given = os.environ.get("SIPTRUNK_TEST_SEED")
+    return int(given) if given else random.randrange(2**31) if default is None else default

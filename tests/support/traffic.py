@@ -1,0 +1,91 @@
+"""Commands as order systems send them, mistakes and repetitions included, chosen by a seeded generator."""
+
+import random
+import uuid
+
+import check
+import harness
+
+CHANNELS = ("east", "west")
+
+
+class Traffic:
+    """Accounts with two channels and some numbers each, and an endless supply of commands about them."""
+
+    def __init__(self, rng=None, accounts=4, numbers=8):
+        self.rng = rng or random.Random(1)
+        self.accounts = [self._uuid() for _ in range(accounts)]
+        self.numbers = {account: [f"+4930{a:04d}{n:03d}" for n in range(numbers)]
+                        for a, account in enumerate(self.accounts)}
+        self.made = []  # readable commands that can be sent again, or their ids be used again
+
+    def _uuid(self):
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def inventory(self):
+        for account in self.accounts:
+            yield {"type": "account", "id": account}
+            for channel in CHANNELS:
+                yield {"type": "channel", "account_id": account, "name": channel, "subscription": "sip_trunk"}
+            for number in self.numbers[account]:
+                yield {"type": "number", "number": number, "account_id": account, "kind": "fixed", "state": "available"}
+
+    def _command(self, type_name, **fields):
+        headers = [(check.TOKEN, self.rng.randbytes(8))]
+        made = harness.command(type_name, headers=headers, **{"command_id": self._uuid(), **fields})
+        self.made.append(made)
+        return made
+
+    def connect(self, account=None, **fields):
+        account = account or self.rng.choice(self.accounts)
+        return self._command("ConnectNumber", **{"account_id": account, "channel_name": self.rng.choice(CHANNELS),
+                                                 "number": self.rng.choice(self.numbers[account]), **fields})
+
+    def disconnect(self):
+        account = self.rng.choice(self.accounts)
+        return self._command("DisconnectNumber", account_id=account, number=self.rng.choice(self.numbers[account]))
+
+    def refused(self):
+        """Well-formed or not, but never applied."""
+        return self.rng.choice([
+            lambda: self.connect(channel_name="nowhere"),
+            lambda: self.connect(number="4930"),
+            lambda: self.connect(number="+49309999999"),
+            lambda: self.connect(command_id="no uuid"),
+            lambda: self.connect(self.accounts[0], account_id=self._uuid()),
+            lambda: self.connect(self.accounts[0], account_id="no uuid"),
+        ])()
+
+    def resent(self):
+        """A record that was sent before, under a token of its own."""
+        former = self.rng.choice(self.made) if self.made else self.connect()
+        copy = harness.again(former)
+        copy.headers = [(check.TOKEN, self.rng.randbytes(8))]
+        return copy
+
+    def reused(self):
+        """Another command under the id of a former one."""
+        former = self.rng.choice(self.made) if self.made else self.connect()
+        account = former.fields["account_id"]
+        fields = {"account_id": account, "command_id": former.fields["command_id"]}
+        return self._command("DisconnectNumber", number="+49301111111", **fields)
+
+    def unreadable(self):
+        return harness.raw(self.rng.choice([b"", b"{}", b"\xc3\x01unknown schema"]), self.rng.randbytes(6),
+                           [(check.TOKEN, self.rng.randbytes(8))])
+
+    def tombstone(self):
+        return harness.raw(None, self.rng.randbytes(6))
+
+    def batch(self, count):
+        """At least one of each kind when count is 8 or more; mostly commands that are applied."""
+        kinds = [self.connect, self.connect, self.resent, self.reused, self.unreadable, self.refused, self.disconnect,
+                 self.tombstone]
+        usual = [self.connect] * 6 + [self.disconnect] * 3 + [self.resent, self.reused, self.refused]
+        chosen = (kinds + [self.rng.choice(usual) for _ in range(count)])[:count]
+        first, rest = chosen[:2], chosen[2:]
+        self.rng.shuffle(rest)
+        return [make() for make in first + rest]
+
+    def batches(self, count, size):
+        return [item for _ in range(count) for item in self.batch(size)]
