@@ -122,7 +122,7 @@ static rd_kafka_conf_t *producer_conf(const struct config *config, struct produc
         /* The topic's own limit decides, and reply looks at it; a batch stays below every limit
          * that is accepted at the start (PRODUCER_LEAST_LIMIT). */
         {"message.max.bytes", "67108864"},
-        {"batch.size", "262144"},
+        {"batch.size", "1000000"},
         {NULL, NULL},
     };
     rd_kafka_conf_t *conf = kafka_conf(config, defaults, enforced, err);

@@ -9,7 +9,7 @@
 struct producer;
 
 /* Topics that are written to must allow records (and batches of them) of so many bytes. */
-enum { PRODUCER_LEAST_LIMIT = 512 * 1024 };
+enum { PRODUCER_LEAST_LIMIT = 1024 * 1024 };
 
 /* Creates the client and fences any predecessor of the same transactional id (init_transactions),
  * which also ends what that one left open. FAULT_RETRY when no broker answers. */
