@@ -181,6 +181,7 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
     json_object_set_new(result, "changes",
                         expected_rows(json_object_get(expect, "changes"), change));
     json_object_del(result, "refused");
+    json_object_del(result, "body_has");
     if (refused)
         json_object_set_new(result, "outcome", json_string("REJECTED"));
     if (!json_object_get(result, "outcome"))

@@ -19,7 +19,8 @@ struct acceptance_case {
  *   "bytes"      a record's value in hexadecimal digits, or null for a tombstone, or
  *   "redeliver"  the index of an earlier step, whose record comes once more
  *   "writer", "cut", "append"   of a "send", as in the file
- *   "result"     every field of the result that does not depend on place and time, or
+ *   "result"     every field of the result that does not depend on place and time (a piece of its
+ *                bytes may stand in "expect" as "body_has"), or
  *   "same_as"    the index of the step whose result this one answers with, or
  *   "dead_letter", "passed_over" */
 struct case_list {

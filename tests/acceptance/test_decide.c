@@ -461,6 +461,14 @@ static void check_result(struct checker *checker, const char *place, const struc
     json_decref(result);
 }
 
+/* For texts whose very bytes are promised. */
+static void check_body(struct checker *checker, const char *place, const struct answer *answer,
+                       const json_t *piece) {
+    if (piece && !memmem(answer->body.data, answer->body.size, json_string_value(piece),
+                         json_string_length(piece)))
+        fail_at(checker->one, place, piece, json_string("other bytes"));
+}
+
 static void check_step(struct checker *checker, size_t index, const struct sent *sent,
                        const struct answer *answers) {
     const json_t *step = json_array_get(checker->one->steps, index);
@@ -486,6 +494,8 @@ static void check_step(struct checker *checker, size_t index, const struct sent 
         expect_text(checker->one, place, dead, strlen(urn) > 20 ? urn + 20 : urn);
     } else if (result) {
         check_result(checker, place, answer, &sent[index].record.source, result);
+        check_body(checker, place, answer,
+                   json_object_get(json_object_get(step, "expect"), "body_has"));
     }
 }
 

@@ -203,6 +203,7 @@ class Checker:
         elif answer is not None and "result" in step:
             self.expect(place, replayed=(False, answer.replayed))
             self.result(place, step["result"], sent, answer)
+            self.expect(place, bytes=(True, step["expect"].get("body_has", "").encode() in answer.body))
         elif dead is not None and "dead_letter" in step:
             self.dead_letter(place, step["dead_letter"], sent, dead)
 
