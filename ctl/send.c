@@ -247,18 +247,23 @@ static rd_kafka_headers_t *make_headers(const struct options *options) {
 static bool produce_one(rd_kafka_t *producer, const char *topic, const struct options *options,
                         const struct outgoing *record, struct error *err) {
     rd_kafka_headers_t *headers = make_headers(options);
-    char *value = record->bytes + record->key_size;
+    rd_kafka_vu_t arguments[] = {
+        {.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {record->bytes, record->key_size}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE,
+         .u.mem = {record->bytes + record->key_size, record->value_size}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
     for (;;) {
-        rd_kafka_resp_err_t code =
-            rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_MSGFLAGS(0),
-                              RD_KAFKA_V_KEY(record->bytes, record->key_size),
-                              RD_KAFKA_V_VALUE(value, record->value_size),
-                              RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
-        if (!code)
+        rd_kafka_error_t *error =
+            rd_kafka_produceva(producer, arguments, sizeof arguments / sizeof arguments[0]);
+        if (!error)
             return true;
-        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        bool full = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__QUEUE_FULL;
+        kafka_error(error, "sending", err);
+        if (!full) {
             rd_kafka_headers_destroy(headers);
-            return kafka_code_error(code, "sending", err);
+            return false;
         }
         rd_kafka_poll(producer, POLL_MS);
     }
