@@ -23,6 +23,7 @@ enum {
     MAX_OVERRIDES = 64,
     MAX_THREADS = 128,
     LOOK_TIMEOUT_MS = 5000,
+    LOOK_SLICE_MS = 250, /* how late a signal is noticed meanwhile */
     RETRY_MS = 1000,
     STOP_LIMIT_MS = 4500, /* afterwards the process leaves as it is: every state is safe */
     EXIT_USAGE = 2,
@@ -155,12 +156,20 @@ static bool look_at_topics(rd_kafka_t *handle, const struct config *config, stru
            (!bulk_results[0] || topic_exists(handle, bulk_results, err));
 }
 
+static char *ask_cluster_id(rd_kafka_t *handle) {
+    char *cluster_id = NULL;
+    for (int waited = 0; !cluster_id && waited < LOOK_TIMEOUT_MS && !stop_requested();
+         waited += LOOK_SLICE_MS)
+        cluster_id = rd_kafka_clusterid(handle, LOOK_SLICE_MS);
+    return cluster_id;
+}
+
 static bool look_at_kafka(const struct config *config, char **ret_cluster_id, struct error *err) {
     rd_kafka_conf_t *conf = kafka_conf(config, NULL, NULL, err);
     rd_kafka_t *handle = conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
     if (!handle)
         return false;
-    char *cluster_id = rd_kafka_clusterid(handle, LOOK_TIMEOUT_MS);
+    char *cluster_id = ask_cluster_id(handle);
     bool ok = cluster_id
                   ? look_at_topics(handle, config, err)
                   : error_set(err, FAULT_RETRY, "kafka-unreachable", "no broker answers at %s",
@@ -257,10 +266,8 @@ static void *watchdog_main(void *argument) {
 static int run_workers(const struct shared *shared, struct error *err) {
     static struct thread threads[MAX_THREADS];
     size_t count = 0;
-    pthread_t watchdog;
     const struct config *config = shared->config;
-    bool ok = pthread_create(&watchdog, NULL, watchdog_main, NULL) == 0 &&
-              start_lane(shared, LANE_INTERACTIVE, config_int(config, CONFIG_THREADS_INTERACTIVE),
+    bool ok = start_lane(shared, LANE_INTERACTIVE, config_int(config, CONFIG_THREADS_INTERACTIVE),
                          threads, &count, err) &&
               start_lane(shared, LANE_BULK, config_int(config, CONFIG_THREADS_BULK), threads,
                          &count, err);
@@ -326,11 +333,17 @@ static int serve(const struct config *config, const char *cluster_id) {
 
 static int run(const struct arguments *arguments, struct config *config) {
     struct error err = {0};
+    pthread_t watchdog;
     if (!config_load(config, arguments->file, arguments->overrides, arguments->override_count,
                      &err))
         return fail("configuration", &err);
     log_setup((enum log_level)config_int(config, CONFIG_LOG_LEVEL),
               (enum log_format)config_int(config, CONFIG_LOG_FORMAT));
+    /* From here on, because servers that do not answer are waited for before any thread runs. */
+    if (pthread_create(&watchdog, NULL, watchdog_main, NULL)) {
+        error_set(&err, FAULT_RETRY, "thread", "cannot start a thread");
+        return fail("not-ready", &err);
+    }
     char *cluster_id = NULL;
     int code = 0;
     if (!look_around(config, !arguments->check, &cluster_id, &err))
