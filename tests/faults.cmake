@@ -13,5 +13,7 @@ endfunction()
 
 add_server_test(faults.checker faults/test_check.py "${SIPTRUNK_FAILPOINTS_BIN}" 60)
 add_server_test(faults.crash faults/test_crash.py "${SIPTRUNK_FAILPOINTS_BIN}" 240)
+add_server_test(faults.chaos faults/test_chaos.py "${SIPTRUNK_FAILPOINTS_BIN}" 300)
+add_server_test(faults.outage faults/test_outage.py "${SIPTRUNK_FAILPOINTS_BIN}" 300)
 set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF)
-set_tests_properties(faults.checker faults.crash PROPERTIES LABELS faults)
+set_tests_properties(faults.checker faults.crash faults.chaos faults.outage PROPERTIES LABELS faults)

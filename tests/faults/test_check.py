@@ -235,6 +235,11 @@ def hold_results_back(history):
     history.unstable[RESULTS, 0] = 3
 
 
+def blame_the_database(history):
+    i = next(i for i, record in enumerate(history.committed) if record.result["outcome"] == "REJECTED")
+    history.committed[i] = edited(history.committed[i], error_reason="urn:error:sip-trunk:internal:bug")
+
+
 def tear_the_tail(history):
     history.tails[uuid.UUID(ACCOUNT)] = (1, check.NO_CHAIN)
 
@@ -265,6 +270,7 @@ def tear_the_tail(history):
     (bury_a_living_command, "dead-letter-phantom"),
     (hold_results_back, "open-transaction"),
     (tear_the_tail, "tail"),
+    (blame_the_database, "excuse"),
 ], ids=lambda value: getattr(value, "__name__", None))
 def test_names_each_damage(damage, name):
     history = copy.deepcopy(clean())

@@ -178,6 +178,12 @@ class Check:
             if event not in self.events:
                 yield Finding("phantom", f"{copies[0].place} answers nobody: {copies[0].result}")
 
+    def excuses(self):
+        """Trouble of database or broker is never an answer, nor is a bug of ours."""
+        for record in self.history.committed:
+            if (record.result["error_reason"] or "").startswith("urn:error:sip-trunk:internal"):
+                yield Finding("excuse", f"{record.place}: {record.result['error_reason']}")
+
     def replay_marks(self):
         """A copy is marked if and only if it answers another record than the one that the result was made for."""
         for event, copies in self.copies.items():
@@ -329,8 +335,8 @@ class Check:
             state[number] = owner, now["/channel_name"], now["/number_type"]
 
 
-CHECKS = (Check.answers, Check.replay_marks, Check.copies_agree, Check.dead_letters, Check.sequences, Check.order,
-          Check.chains, Check.tails, Check.positions, Check.ledgers, Check.truth)
+CHECKS = (Check.answers, Check.excuses, Check.replay_marks, Check.copies_agree, Check.dead_letters, Check.sequences,
+          Check.order, Check.chains, Check.tails, Check.positions, Check.ledgers, Check.truth)
 
 
 def check(history):

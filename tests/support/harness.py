@@ -192,27 +192,10 @@ class Servers:
             cls._shared = cls(dict(os.environ))
         return cls._shared
 
-    @classmethod
-    def own(cls, directory, extra_pg="", extra_kafka="", which="all"):
-        """Starts a fresh instance in directory. stop() ends it."""
-        directory = pathlib.Path(directory)
-        for name, text in (("pg/extra.conf", extra_pg), ("kafka/extra.properties", extra_kafka)):
-            if text:
-                (directory / name).parent.mkdir(parents=True, exist_ok=True)
-                (directory / name).write_text(text)
-        _servers_sh("start", which, directory)
-        out = subprocess.run(["bash", "-c", 'source "$1" && env -0', "bash", str(directory / "env")], check=True,
-                             capture_output=True).stdout
-        environment = dict(item.split("=", 1) for item in out.decode().split("\0") if item)
-        return cls(environment, directory)
-
     def do(self, verb, server):
         """start, stop, restart, kill, pause or resume one of an own instance's servers."""
         assert self.directory, "the servers of the run belong to all tests: use an instance of your own"
         _servers_sh(verb, server, self.directory)
-
-    def stop(self):
-        _servers_sh("stop", "all", self.directory)
 
     @property
     def admin(self):
@@ -244,10 +227,28 @@ class Servers:
         return self.database(name)
 
 
+@contextlib.contextmanager
+def own_servers(name, which="all"):
+    """Fresh servers in .dev/NAME for one test file, which may kill them; gone afterwards."""
+    directory = ROOT / ".dev" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    _servers_sh("stop", "all", directory)
+    _servers_sh("wipe", None, directory)
+    _servers_sh("start", which, directory)
+    try:
+        out = subprocess.run(["bash", "-c", 'source "$1" && env -0', "bash", str(directory / "env")], check=True,
+                             capture_output=True).stdout
+        yield Servers(dict(item.split("=", 1) for item in out.decode().split("\0") if item), directory)
+    finally:
+        _servers_sh("stop", "all", directory)
+        _servers_sh("wipe", None, directory)
+
+
 def _servers_sh(verb, server, directory):
-    done = subprocess.run([str(SERVERS_SH), verb, server, str(directory)], stdin=subprocess.DEVNULL,
+    words = [word for word in (verb, server, str(directory)) if word]
+    done = subprocess.run([str(SERVERS_SH), *words], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-    assert done.returncode == 0, f"servers.sh {verb} {server}: {done.stdout}"
+    assert done.returncode == 0, f"servers.sh {' '.join(words)}: {done.stdout}"
 
 
 def run_program(name, words, environment=None, deadline_s=60, code=0, stdin=""):
@@ -495,7 +496,7 @@ class Stack:
 
     # -- commands
 
-    def send(self, commands, topic=None, producer=None):
+    def send(self, commands, topic=None, producer=None, deadline_s=60):
         """Sends in order and waits for the broker's word; each command then knows its place."""
         if producer is None:
             producer = self.producer()
@@ -517,7 +518,7 @@ class Stack:
                 except BufferError:
                     producer.poll(0.1)
             producer.poll(0)
-        assert producer.flush(60) == 0 and not failures, f"not sent: {failures[:3]}"
+        assert producer.flush(deadline_s) == 0 and not failures, f"not sent: {failures[:3]}"
         return commands
 
     def producer(self, **settings):

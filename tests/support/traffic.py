@@ -1,6 +1,7 @@
 """Commands as order systems send them, mistakes and repetitions included, chosen by a seeded generator."""
 
 import random
+import threading
 import uuid
 
 import check
@@ -77,15 +78,53 @@ class Traffic:
     def tombstone(self):
         return harness.raw(None, self.rng.randbytes(6))
 
+    def usual(self):
+        """What mostly comes."""
+        return self.rng.choices([self.connect, self.disconnect, self.resent, self.reused, self.refused, self.unreadable,
+                                 self.tombstone], [60, 30, 4, 2, 2, 1, 1])[0]()
+
     def batch(self, count):
         """At least one of each kind when count is 8 or more; mostly commands that are applied."""
         kinds = [self.connect, self.connect, self.resent, self.reused, self.unreadable, self.refused, self.disconnect,
                  self.tombstone]
-        usual = [self.connect] * 6 + [self.disconnect] * 3 + [self.resent, self.reused, self.refused]
-        chosen = (kinds + [self.rng.choice(usual) for _ in range(count)])[:count]
+        chosen = (kinds + [self.usual] * count)[:count]
         first, rest = chosen[:2], chosen[2:]
         self.rng.shuffle(rest)
         return [make() for make in first + rest]
 
-    def batches(self, count, size):
-        return [item for _ in range(count) for item in self.batch(size)]
+
+class Load(threading.Thread):
+    """Sends on both lanes until it is told to stop: some records on one, some on both, where they race."""
+
+    def __init__(self, stack, traffic, per_second):
+        super().__init__(name="load", daemon=True)
+        self.stack, self.traffic, self.per_second = stack, traffic, per_second
+        self.stopped = threading.Event()
+        self.sent, self.error = 0, None
+
+    def run(self):
+        try:
+            while not self.stopped.wait(0.1):
+                self.send(self.per_second // 10)
+        except Exception as error:  # shown by the test
+            self.error = error
+
+    def send(self, count):
+        twice = [self.traffic.usual() for _ in range(count // 3)]
+        for topic in (self.stack.topics.commands, self.stack.topics.bulk):
+            own = [self.traffic.usual() for _ in range(count - len(twice))]
+            batch = own + [self.copy(item) for item in twice]
+            self.traffic.rng.shuffle(batch)
+            self.stack.send(batch, topic, deadline_s=300)
+            self.sent += len(batch)
+
+    def copy(self, item):
+        """The same command as another record: a token of its own."""
+        copy = harness.again(item)
+        copy.headers = [(check.TOKEN, self.traffic.rng.randbytes(8))]
+        return copy
+
+    def stop(self):
+        self.stopped.set()
+        self.join(300)
+        assert not self.error and not self.is_alive(), self.error

@@ -1,0 +1,92 @@
+"""Three workers with load on both lanes, killed and frozen at moments that a seed chooses; afterwards every record has
+one answer and one effect. SIPTRUNK_CHAOS_MINUTES makes it longer, SIPTRUNK_TEST_SEED makes the same choices again."""
+
+import os
+import random
+import time
+
+import check
+import harness
+from traffic import Load, Traffic
+
+MINUTES = float(os.environ.get("SIPTRUNK_CHAOS_MINUTES", "0.6"))
+WORKERS = ("w1", "w2", "w3")
+PARTITIONS = 6
+SESSION_MS = 3000
+RECORDS_PER_S = 300  # and lane
+RECOVERY_S = 60
+
+
+class Nemesis:
+    """Does harm to one worker after the other, and counts it."""
+
+    def __init__(self, stack, rng):
+        self.stack, self.rng = stack, rng
+        self.workers = {name: self.start(name) for name in WORKERS}
+        self.away = {}  # name -> (when it comes back, how)
+        self.kills = self.freezes = self.long_deaths = 0
+
+    def start(self, name):
+        return self.stack.worker(name, ready=False, threads__interactive=2, threads__bulk=1,
+                                 kafka__session__timeout__ms=SESSION_MS, kafka__heartbeat__interval__ms=300,
+                                 kafka__fetch__wait__max__ms=100, batch__max__commands__interactive=50,
+                                 batch__max__commands__bulk=50)
+
+    def revive(self, name):
+        self.workers[name] = self.start(name)
+
+    def thaw(self, name):
+        self.workers[name].resume()
+
+    def bring_back(self, all_of_them=False):
+        for name, (when, back) in list(self.away.items()):
+            if all_of_them or time.monotonic() >= when:
+                del self.away[name]
+                back(name)
+
+    def harm(self):
+        """One act. For longer than a session only one worker is away: the group gives its partitions to the others."""
+        self.bring_back()
+        name = self.rng.choice([name for name in WORKERS if name not in self.away])
+        act = "kill" if self.away else self.rng.choices(["kill", "long death", "freeze"], [80, 10, 10])[0]
+        back_at = time.monotonic() + self.rng.uniform(1.1, 1.6) * SESSION_MS / 1000
+        if act == "freeze":  # it will wake up and still believe that they are its own
+            self.freezes += 1
+            self.workers[name].pause()
+            self.away[name] = back_at, self.thaw
+            return
+        self.kills += 1
+        self.workers[name].kill()
+        if act == "kill":
+            self.revive(name)
+        else:
+            self.long_deaths += 1
+            self.away[name] = back_at, self.revive
+
+    def unexplained_deaths(self):
+        """Workers that ended although nobody killed them."""
+        return [worker.report() for worker in self.stack.workers if worker.process.poll() not in (None, -9)]
+
+
+def test_three_workers_in_trouble():
+    seed = harness.seed()
+    rng = random.Random(seed)
+    print(f"seed {seed}, {MINUTES:g} minutes")
+    with harness.Stack(harness.Servers.shared(), PARTITIONS) as stack:
+        traffic = Traffic(random.Random(rng.random()), accounts=20, numbers=20)
+        stack.load_inventory(traffic.inventory())
+        before = check.numbers(stack)
+        nemesis, load = Nemesis(stack, rng), Load(stack, traffic, RECORDS_PER_S)
+        load.start()
+        until = time.monotonic() + MINUTES * 60
+        while time.monotonic() < until and not load.error:
+            load.stopped.wait(rng.uniform(0.05, 0.7))
+            nemesis.harm()
+        load.stop()
+        nemesis.bring_back(all_of_them=True)
+        quiet = time.monotonic()
+        stack.wait_drained(RECOVERY_S)
+        print(f"{nemesis.kills} kills, {nemesis.long_deaths} of them for longer than a session, {nemesis.freezes} freezes,"
+              f" {load.sent} records sent, all done {time.monotonic() - quiet:.1f} s after the last")
+        assert not nemesis.unexplained_deaths()
+        print(check.summary(check.verify(stack, before)))
