@@ -45,6 +45,7 @@ enum rule {
     RULE_CHANNEL_NAME,       /* required */
     RULE_CHANNEL_NAME_GUARD, /* optional */
     RULE_NUMBER,             /* required, E.164 */
+    RULE_NUMBER_TYPE,        /* required: User, Resource Account or empty */
 };
 
 /* By slot, beside the reader's field of that slot. */
@@ -199,5 +200,7 @@ const struct command_type *command_type_of(const struct reader_record *record);
 
 extern const struct command_type connect_number_type;
 extern const struct command_type disconnect_number_type;
+extern const struct command_type set_operator_connect_number_type;
+extern const struct command_type remove_operator_connect_number_type;
 
 #endif

@@ -126,6 +126,19 @@ static bool check_number(struct field *field) {
                   arena_printf(field->arena, "Not a number in E.164 format: %s", why));
 }
 
+static bool check_number_type(struct field *field) {
+    bool usable;
+    if (is_missing(field->value))
+        return refuse(field, REASON_REQUIRED, SLICE_NONE);
+    if (!check_text(field, &usable))
+        return false;
+    struct slice type = field->value->text;
+    if (!usable || type.size == 0 || slice_is(type, "User") || slice_is(type, "Resource Account"))
+        return true;
+    return refuse(field, REASON_NUMBER_TYPE,
+                  SLICE_LITERAL("The number type is \"User\", \"Resource Account\" or empty"));
+}
+
 static bool check_nothing(struct field *field) {
     (void)field;
     return true;
@@ -142,6 +155,7 @@ static bool (*const checks[])(struct field *) = {
     [RULE_CHANNEL_NAME] = check_channel_name,
     [RULE_CHANNEL_NAME_GUARD] = check_channel_name_guard,
     [RULE_NUMBER] = check_number,
+    [RULE_NUMBER_TYPE] = check_number_type,
 };
 
 static bool check_slot(struct command *command, struct arena *arena, size_t slot) {
