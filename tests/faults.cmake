@@ -17,3 +17,6 @@ add_server_test(faults.chaos faults/test_chaos.py "${SIPTRUNK_FAILPOINTS_BIN}" 3
 add_server_test(faults.outage faults/test_outage.py "${SIPTRUNK_FAILPOINTS_BIN}" 300)
 set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF)
 set_tests_properties(faults.checker faults.crash faults.chaos faults.outage PROPERTIES LABELS faults)
+
+add_server_test(integration.startup integration/test_startup.py "${CMAKE_BINARY_DIR}/bin" 120)
+set_tests_properties(integration.startup PROPERTIES LABELS integration)

@@ -229,7 +229,8 @@ class Servers:
 
 @contextlib.contextmanager
 def own_servers(name, which="all"):
-    """Fresh servers in .dev/NAME for one test file, which may kill them; gone afterwards."""
+    """Fresh servers in .dev/NAME for one test file, which may kill them; gone afterwards. With one of them only, the
+    other is that of the run."""
     directory = ROOT / ".dev" / name
     directory.mkdir(parents=True, exist_ok=True)
     _servers_sh("stop", "all", directory)
@@ -238,7 +239,8 @@ def own_servers(name, which="all"):
     try:
         out = subprocess.run(["bash", "-c", 'source "$1" && env -0', "bash", str(directory / "env")], check=True,
                              capture_output=True).stdout
-        yield Servers(dict(item.split("=", 1) for item in out.decode().split("\0") if item), directory)
+        own = dict(item.split("=", 1) for item in out.decode().split("\0") if item)
+        yield Servers({**os.environ, **own}, directory)
     finally:
         _servers_sh("stop", "all", directory)
         _servers_sh("wipe", None, directory)
@@ -335,13 +337,13 @@ class Worker:
 
     started = []  # of the test that runs, for the report of a failure
 
-    def __init__(self, settings, environment=None, directory=None, name="siptrunk-worker"):
+    def __init__(self, settings, environment=None, directory=None, words=()):
         self.settings = dict(settings)
         self.environment = program_environment(environment)
         handle, path = tempfile.mkstemp(prefix=f"{settings['instance.id']}-", suffix=".log", dir=directory)
-        self.log_file, self.log_path, self.name = os.fdopen(handle, "ab"), pathlib.Path(path), name
-        words = [word for key, value in self.settings.items() for word in ("-X", f"{key}={value}")]
-        self.process = subprocess.Popen([str(BIN / name), *words], stdin=subprocess.DEVNULL, stdout=self.log_file,
+        self.log_file, self.log_path = os.fdopen(handle, "ab"), pathlib.Path(path)
+        words = [word for key, value in self.settings.items() for word in ("-X", f"{key}={value}")] + list(words)
+        self.process = subprocess.Popen([str(BIN / "siptrunk-worker"), *words], stdin=subprocess.DEVNULL, stdout=self.log_file,
                                         stderr=self.log_file, env=self.environment)
         Worker.started.append(self)
 
@@ -476,8 +478,8 @@ class Stack:
 
     # -- workers
 
-    def worker(self, instance="w1", environment=None, ready=True, **settings):
-        """Starts one; a setting's dots are written as __: threads__bulk=2."""
+    def worker(self, instance="w1", environment=None, ready=True, words=(), **settings):
+        """Starts one; a setting's dots are written as __: threads__bulk=2. words go on the command line as they are."""
         given = {key.replace("__", "."): str(value) for key, value in settings.items()}
         worker = Worker({
             "kafka.bootstrap.servers": self.servers.bootstrap,
@@ -490,7 +492,7 @@ class Stack:
             **self.topics.settings,
             **self.settings,
             **given,
-        }, environment, self.directory.name)
+        }, environment, self.directory.name, words)
         self.workers.append(worker)
         return worker.wait_ready() if ready else worker
 
