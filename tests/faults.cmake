@@ -19,4 +19,5 @@ set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF)
 set_tests_properties(faults.checker faults.crash faults.chaos faults.outage PROPERTIES LABELS faults)
 
 add_server_test(integration.startup integration/test_startup.py "${CMAKE_BINARY_DIR}/bin" 120)
-set_tests_properties(integration.startup PROPERTIES LABELS integration)
+add_server_test(integration.interop integration/test_interop.py "${CMAKE_BINARY_DIR}/bin" 120)
+set_tests_properties(integration.startup integration.interop PROPERTIES LABELS integration)
