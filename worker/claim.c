@@ -1,6 +1,7 @@
 /* Claims, and the checks around a connection. */
 #include "worker/claim.h"
 
+#include "common/failpoint.h"
 #include "common/log.h"
 
 #include <inttypes.h>
@@ -270,6 +271,7 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
         pg_rollback(pg);
         return false;
     }
+    FAILPOINT("claimed");
     for (size_t i = 0; i < count; i++) {
         bool known = positions[i].committed_offset >= 0;
         starts[i] = known ? positions[i].committed_offset : RD_KAFKA_OFFSET_BEGINNING;
