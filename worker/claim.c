@@ -28,6 +28,7 @@ enum statement {
     UPDATE,
     INSERT,
     COMMIT,
+    NOTE,
     COUNT
 };
 
@@ -73,6 +74,13 @@ const struct pg_statement claim_statements[COUNT] = {
                 " ORDER BY k.topic COLLATE \"C\", k.partition ON CONFLICT DO NOTHING"
                 " RETURNING topic, partition, epoch, next_offset, committed_offset"},
     [COMMIT] = {"claim_commit", "COMMIT"},
+    [NOTE] = {"claim_note", "UPDATE siptrunk.partition_position p"
+                            " SET committed_offset = u.committed_offset"
+                            " FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[])"
+                            " AS u(topic, partition, epoch, committed_offset)"
+                            " WHERE p.topic = u.topic COLLATE \"C\" AND p.partition = u.partition"
+                            " AND p.epoch = u.epoch"
+                            " AND p.committed_offset IS DISTINCT FROM u.committed_offset"},
 };
 const size_t claim_statement_count = COUNT;
 
@@ -278,4 +286,25 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
         positions[i].read_next = known ? positions[i].committed_offset : 0;
     }
     return true;
+}
+
+bool claim_note_committed(struct pg *pg, struct arena *arena, const struct position *positions,
+                          size_t count, struct error *err) {
+    struct pg_array arrays[] = {
+        pg_array_new(arena, PG_OID_TEXT, count, 64), pg_array_new(arena, PG_OID_INT4, count, 4),
+        pg_array_new(arena, PG_OID_INT8, count, 8), pg_array_new(arena, PG_OID_INT8, count, 8)};
+    struct pg_param params[4];
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].committed_offset < 0)
+            continue;
+        pg_array_add_text(&arrays[0], positions[i].topic);
+        pg_array_add_int4(&arrays[1], positions[i].partition);
+        pg_array_add_int8(&arrays[2], positions[i].epoch);
+        pg_array_add_int8(&arrays[3], positions[i].committed_offset);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        if (!pg_array_param(&arrays[i], &params[i]))
+            return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for positions");
+    }
+    return run(pg, NOTE, params, 4, err);
 }

@@ -45,4 +45,9 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
                       struct position *positions, size_t count, int64_t *starts,
                       struct error *err) MUST_CHECK;
 
+/* Tells the database the K of every position that is still ours, for the day on which Kafka has
+ * forgotten it: store does so only with the next batch. */
+bool claim_note_committed(struct pg *pg, struct arena *arena, const struct position *positions,
+                          size_t count, struct error *err) MUST_CHECK;
+
 #endif

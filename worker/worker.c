@@ -65,6 +65,7 @@ struct worker {
     int last_backend; /* of a connection that was lost; 0: none */
 
     bool ready;                   /* positions are claimed and the consumer reads */
+    bool noted;                   /* the database knows K as it is */
     int64_t backoff_ms;           /* before the next attempt; 0: at once */
     int64_t fences[FENCES_LIMIT]; /* when the last ones came */
     struct error last;            /* the last trouble that was logged */
@@ -187,7 +188,19 @@ static bool reply(struct worker *worker, struct position *positions, size_t coun
         if (positions[i].batch_end >= 0)
             positions[i].committed_offset = positions[i].batch_end;
     }
+    worker->noted = false;
     return true;
+}
+
+/* With nothing else to do, or before leaving. */
+static bool note_committed(struct worker *worker, struct error *err) {
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    if (worker->noted || count == 0)
+        return true;
+    worker->noted = claim_note_committed(worker->pg, worker->batch.arena, positions, count, err);
+    batch_clear(&worker->batch);
+    return worker->noted;
 }
 
 static bool store(struct worker *worker, struct position *positions, size_t count,
@@ -209,7 +222,7 @@ static bool run_batch(struct worker *worker, struct error *err) {
     if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
         return false;
     if (batch->count == 0)
-        return true;
+        return note_committed(worker, err);
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
     FAILPOINT("taken");
@@ -376,6 +389,7 @@ static bool claim(struct worker *worker, struct error *err) {
                           err) ||
         !consumer_start_reading(worker->consumer, starts, err))
         return false;
+    worker->noted = false;
     log_write(LOG_INFO, "claimed",
               LOG_WITH(LOG_TEXT("worker", worker->name), LOG_INT("partitions", (int64_t)count)),
               "reading %zu partitions", count);
@@ -475,6 +489,9 @@ bool worker_run(struct worker *worker, struct error *err) {
             break;
     }
     batch_clear(&worker->batch);
+    struct error ignored;
+    if (worker->ready && !note_committed(worker, &ignored))
+        log_error(LOG_INFO, "not-noted", LOG_WITH(LOG_TEXT("worker", worker->name)), &ignored);
     if (stop_requested() || err->fault == FAULT_STOP)
         return true;
     if (err->fault == FAULT_FENCED)
