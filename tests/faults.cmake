@@ -20,4 +20,5 @@ set_tests_properties(faults.checker faults.crash faults.chaos faults.outage PROP
 
 add_server_test(integration.startup integration/test_startup.py "${CMAKE_BINARY_DIR}/bin" 120)
 add_server_test(integration.interop integration/test_interop.py "${CMAKE_BINARY_DIR}/bin" 120)
-set_tests_properties(integration.startup integration.interop PROPERTIES LABELS integration)
+add_server_test(integration.guarantees integration/test_guarantees.py "${CMAKE_BINARY_DIR}/bin" 180)
+set_tests_properties(integration.startup integration.interop integration.guarantees PROPERTIES LABELS integration)
