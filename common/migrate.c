@@ -4,13 +4,17 @@
 #include "common/embedded.h"
 #include "common/slice.h"
 #include "common/sql.h"
+#include "common/stop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* "siptrunk" in ASCII: the advisory lock that one runner at a time holds. */
 #define LOCK_KEY "8316301832355147371"
+
+enum { LOCK_WAIT_MS = 60000, LOCK_PAUSE_MS = 100 };
 
 static const char remedy[] = "run siptrunkctl migrate up";
 
@@ -172,14 +176,38 @@ bool migrate_status(PGconn *conn, migrate_visit visit, void *context, struct err
 
 /* ---- running ---- */
 
-/* Keeps other runners out until migrate_unlock, or the end of the connection. DDL then waits for
- * tables in use only so long that the workers, which queue behind it, hardly notice. */
+static bool try_lock(PGconn *conn, bool *ret_locked, struct error *err) {
+    SQL_RESULT result = sql_query(conn, "select pg_try_advisory_lock(" LOCK_KEY ")", 0, NULL,
+                                  "looking whether another migration runs", err);
+    if (!result)
+        return false;
+    *ret_locked = PQgetvalue(result, 0, 0)[0] == 't';
+    return true;
+}
+
+/* Keeps other runners out until let_others_in, or the end of the connection. Asks again and again
+ * instead of waiting in the server: a statement that waits there holds a snapshot, for the end of
+ * which a CREATE INDEX CONCURRENTLY of the runner that we wait for would wait in turn. */
 static bool lock_out_others(PGconn *conn, struct error *err) {
-    return sql_run(conn,
-                   "set client_min_messages = 'warning'; set lock_timeout = '60s';"
-                   "select pg_advisory_lock(" LOCK_KEY ");"
-                   "set lock_timeout = '10s'",
-                   "waiting for another migration to end", err);
+    int64_t deadline = monotonic_ms() + LOCK_WAIT_MS;
+    for (bool locked = false;;) {
+        if (!try_lock(conn, &locked, err))
+            return false;
+        if (locked)
+            return true;
+        if (monotonic_ms() >= deadline)
+            return error_set(err, FAULT_RETRY, "migration-running",
+                             "another migration has been running for a minute: try again later");
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE_MS * 1000000L}, NULL);
+    }
+}
+
+/* DDL waits for tables in use only so long that the workers, which queue behind it, hardly notice.
+ */
+static bool prepare(PGconn *conn, struct error *err) {
+    return sql_run(conn, "set client_min_messages = 'warning'; set lock_timeout = '10s'",
+                   "preparing the migration", err) &&
+           lock_out_others(conn, err);
 }
 
 static void let_others_in(PGconn *conn) {
@@ -282,7 +310,7 @@ static bool take_back_last(PGconn *conn, migrate_visit visit, void *context, str
 }
 
 bool migrate_up(PGconn *conn, migrate_visit visit, void *context, struct error *err) {
-    if (!lock_out_others(conn, err))
+    if (!prepare(conn, err))
         return false;
     bool ok = run_pending(conn, visit, context, err);
     let_others_in(conn);
@@ -290,7 +318,7 @@ bool migrate_up(PGconn *conn, migrate_visit visit, void *context, struct error *
 }
 
 bool migrate_down(PGconn *conn, migrate_visit visit, void *context, struct error *err) {
-    if (!lock_out_others(conn, err))
+    if (!prepare(conn, err))
         return false;
     bool ok = take_back_last(conn, visit, context, err);
     let_others_in(conn);
