@@ -458,6 +458,33 @@ static char *array_room(struct pg_array *array, size_t size) {
     return room;
 }
 
+static uint32_t get_u32(const char *from) {
+    uint32_t raw;
+    memcpy(&raw, from, sizeof raw);
+    return be32toh(raw);
+}
+
+bool pg_text_array(const PGresult *result, int row, int column, struct slice *ret, size_t count) {
+    struct slice raw = pg_text(result, row, column);
+    if (raw.size < ARRAY_HEADER || get_u32(raw.data) != 1 || get_u32(raw.data + 12) != count)
+        return false;
+    const char *at = raw.data + ARRAY_HEADER, *end = raw.data + raw.size;
+    for (size_t i = 0; i < count; i++) {
+        if (end - at < 4)
+            return false;
+        uint32_t size = get_u32(at);
+        at += 4;
+        ret[i] = SLICE_NONE;
+        if (size == UINT32_MAX)
+            continue;
+        if ((size_t)(end - at) < size)
+            return false;
+        ret[i] = (struct slice){.data = at, .size = size};
+        at += size;
+    }
+    return true;
+}
+
 static void put_u32(char *to, uint32_t value) {
     uint32_t raw = htobe32(value);
     memcpy(to, &raw, sizeof raw);

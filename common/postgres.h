@@ -74,6 +74,11 @@ bool pg_bool(const PGresult *result, int row, int column);
 struct uuid pg_uuid(const PGresult *result, int row, int column);
 struct slice pg_text(const PGresult *result, int row, int column); /* SLICE_NONE when NULL */
 
+/* The elements of a one-dimensional text[]; absent for NULL. False when there are not count of
+ * them. */
+bool pg_text_array(const PGresult *result, int row, int column, struct slice *ret,
+                   size_t count) MUST_CHECK;
+
 /* A one-dimensional binary array under construction in an arena. After a failed add everything is
  * ignored, and pg_array_param returns false. */
 struct pg_array {

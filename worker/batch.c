@@ -2,6 +2,7 @@
 #include "worker/batch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Rows, arrays and results take a multiple of the records' own bytes. */
 enum { ARENA_FLOOR = 16 * 1024 * 1024, ARENA_PER_BYTE = 6 };
@@ -17,7 +18,18 @@ bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes, struct 
     return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a batch");
 }
 
+/* A record that holds a password is wiped where librdkafka keeps it, before it is given back. */
+static void wipe_secrets(struct batch *batch) {
+    for (size_t i = 0; i < batch->decoded; i++) {
+        const struct record *record = &batch->commands[i].record;
+        if (batch->commands[i].holds_secret)
+            explicit_bzero((void *)(uintptr_t)record->value.data, record->value.size);
+    }
+    batch->decoded = 0;
+}
+
 void batch_clear(struct batch *batch) {
+    wipe_secrets(batch);
     for (size_t i = 0; i < batch->count; i++)
         rd_kafka_message_destroy(batch->messages[i]);
     batch->count = 0;

@@ -15,6 +15,7 @@ struct batch {
     rd_kafka_message_t **messages; /* max_count */
     struct command *commands;      /* max_count; as many as messages once decoded */
     size_t count, bytes;
+    size_t decoded; /* commands made of the messages so far */
     struct working_set set;
     /* of the consumer at intake, so that a later rebalance is not covered by it */
     rd_kafka_consumer_group_metadata_t *group;
@@ -24,7 +25,7 @@ bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes,
                 struct error *err) MUST_CHECK;
 void batch_release(struct batch *batch);
 
-/* Gives the messages back and forgets everything in the arena. */
+/* Gives the messages back, those with passwords wiped, and forgets everything in the arena. */
 void batch_clear(struct batch *batch);
 
 #endif

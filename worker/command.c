@@ -7,6 +7,7 @@ const struct command_type *const command_types[] = {
     &disconnect_number_type,
     &set_operator_connect_number_type,
     &remove_operator_connect_number_type,
+    &edit_channel_type,
 };
 const size_t command_type_count = sizeof command_types / sizeof command_types[0];
 

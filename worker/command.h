@@ -46,6 +46,25 @@ enum rule {
     RULE_CHANNEL_NAME_GUARD, /* optional */
     RULE_NUMBER,             /* required, E.164 */
     RULE_NUMBER_TYPE,        /* required: User, Resource Account or empty */
+    /* of settings; all optional */
+    RULE_RECORD, /* whether a record of settings is there */
+    RULE_NEW_NAME,
+    RULE_PASSWORD,
+    RULE_CALLER_ID,
+    RULE_AREA_CODE,
+    RULE_FLAG,
+    RULE_FLAG_OR_TEXT, /* true, false, or the texts of these */
+    RULE_CALL_BARRINGS,
+    RULE_UUID,
+    RULE_OPAQUE, /* any text, at most 255 code points; empty clears */
+    RULE_WHITELIST,
+    RULE_PING,
+    RULE_RINGING_TIMEOUT,
+    RULE_DTMF,
+    RULE_RTP_TIMEOUT, /* seconds as a text, or null */
+    RULE_CLIP_METHOD,
+    RULE_DIAL_STRING,
+    RULE_TENANT_ID, /* required where its record is there */
 };
 
 /* By slot, beside the reader's field of that slot. */
@@ -135,6 +154,13 @@ struct change_list {
 
 /* ---- the command ---- */
 
+/* A setting as a command sends it, in the form that is stored and compared. */
+struct canonical {
+    bool sent;
+    struct slice text;   /* absent: it is to be cleared */
+    const char *pointer; /* in the spelling that was sent */
+};
+
 struct command_type {
     const char *name;
     const struct reader_record *record;
@@ -142,6 +168,10 @@ struct command_type {
     int success_code;                 /* the guide's HTTP status */
     int channel_name_slot;            /* -1 when the command has none */
     int number_slot;
+    int new_name_slot, tenant_record_slot; /* of the command that has settings */
+    /* Checks what concerns several fields; NULL for none. Runs after all single fields were
+     * checked. */
+    bool (*check)(struct command *command, struct arena *arena);
     /* Names to the working set what deciding will need. */
     bool (*want)(struct working_set *set, struct command *command);
     /* Decides over what was loaded; NULL for a type that this program does not serve yet. */
@@ -168,6 +198,9 @@ struct command {
     bool dry_run;
     struct e164 number;           /* size 0: no canonical form */
     struct problem_list problems; /* of validation */
+    struct warning_list warnings; /* of validation; for success only */
+    struct canonical *canonical;  /* by slot, as many as values */
+    bool holds_secret;            /* the record holds a password: to be wiped */
     uint8_t mac[MAC_SIZE];
 
     /* decided */
@@ -202,5 +235,6 @@ extern const struct command_type connect_number_type;
 extern const struct command_type disconnect_number_type;
 extern const struct command_type set_operator_connect_number_type;
 extern const struct command_type remove_operator_connect_number_type;
+extern const struct command_type edit_channel_type;
 
 #endif

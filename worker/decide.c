@@ -124,10 +124,24 @@ static void echo_own_fields(struct decision *decision) {
         result->number = (struct slice){.data = command->number.text, .size = command->number.size};
 }
 
-static bool warn_of_conversion(struct decision *decision) {
-    if (decision_rejected(decision) || !decision->command->number.converted_from_00)
+/* Warnings of validation stand before those of deciding, and only on success. */
+static bool add_warnings(struct decision *decision) {
+    const struct command *command = decision->command;
+    struct warning_list decided = decision->result.warnings;
+    decision->result.warnings = (struct warning_list){0};
+    if (decision_rejected(decision))
         return true;
-    return decision_warn(decision, WARNING_NUMBER_CONVERTED_FROM_00, "/number", SLICE_NONE);
+    if (command->number.converted_from_00 &&
+        !decision_warn(decision, WARNING_NUMBER_CONVERTED_FROM_00, "/number", SLICE_NONE))
+        return false;
+    const struct warning *lists[] = {command->warnings.first, decided.first};
+    for (size_t i = 0; i < 2; i++) {
+        for (const struct warning *warning = lists[i]; warning; warning = warning->next) {
+            if (!decision_warn(decision, warning->code, warning->pointer, warning->message))
+                return false;
+        }
+    }
+    return true;
 }
 
 static bool run_rules(struct decision *decision) {
@@ -139,7 +153,7 @@ static bool run_rules(struct decision *decision) {
     }
     if (!decision->account)
         return decision_reject(decision, REASON_ACCOUNT_NOT_FOUND, "/account_id", SLICE_NONE);
-    return command->type->decide(decision) && warn_of_conversion(decision);
+    return command->type->decide(decision) && add_warnings(decision);
 }
 
 static int status_code(const struct decision *decision) {
@@ -220,7 +234,10 @@ static void answer_from_ledger(struct command *command, struct ledger_entry *ent
 static bool decide_new(const struct decider *decider, struct working_set *set,
                        struct command *command, struct ledger_entry *entry, bool id_reused,
                        int64_t now_us, struct error *err) {
-    struct decision decision = {.arena = set->arena, .set = set, .command = command};
+    struct decision decision = {.arena = set->arena,
+                                .set = set,
+                                .command = command,
+                                .can_keep_secrets = decider->can_keep_secrets};
     struct account *account =
         command->account_id_valid ? working_set_account(set, &command->account_id) : NULL;
     decision.account = account && account->known ? account : NULL;

@@ -11,6 +11,7 @@
 struct decider {
     struct digests *digests;
     struct result_encoder *encoder;
+    bool can_keep_secrets; /* passwords may be set */
 };
 
 /* One command being decided. */
@@ -19,6 +20,7 @@ struct decision {
     struct working_set *set;
     struct command *command;
     struct account *account; /* NULL when unknown */
+    bool can_keep_secrets;
     struct result result;
 };
 

@@ -50,8 +50,10 @@ static void put(struct bytes *bytes, const void *data, size_t size) {
             bytes->failed = true;
             return;
         }
-        if (bytes->size)
+        if (bytes->size) {
             memcpy(bigger, bytes->data, bytes->size);
+            explicit_bzero(bytes->data, bytes->size); /* it may hold a password */
+        }
         bytes->data = bigger;
         bytes->capacity = capacity;
     }
@@ -94,17 +96,22 @@ static void put_value(struct bytes *bytes, const char *pointer, const struct val
 
 /* Null and "the writer's schema lacks it" are the same for the MAC, but for the texts with three
  * states. */
-static bool counts_as_sent(const struct reader_record *record, const struct value *values,
-                           size_t slot) {
-    if (values[slot].state == VALUE_ABSENT)
-        return false;
-    if (values[slot].state != VALUE_NULL)
-        return true;
-    for (size_t i = 0; i < record->field_count; i++) {
-        if (record->fields[i].slot == slot)
-            return record->fields[i].kind == READER_NULLABLE_STRING;
+static bool counts_as_sent(const struct value *value, enum rule rule) {
+    return value->state != VALUE_ABSENT && (value->state != VALUE_NULL || rule == RULE_RTP_TIMEOUT);
+}
+
+/* UUIDs count in lower case. */
+static void put_field(struct bytes *bytes, const struct field_check *check,
+                      const struct value *value) {
+    char lower[UUID_TEXT_SIZE + 1];
+    struct uuid uuid;
+    struct value copy = *value;
+    bool is_uuid = check->rule == RULE_UUID || check->rule == RULE_TENANT_ID;
+    if (is_uuid && value->state == VALUE_SET && uuid_parse(value->text, &uuid)) {
+        uuid_format(&uuid, lower);
+        copy.text = (struct slice){.data = lower, .size = UUID_TEXT_SIZE};
     }
-    return true; /* inside a sub-record: only three-state texts are ever null there and count */
+    put_value(bytes, check->pointer, &copy);
 }
 
 static bool compute_mac(const struct decoder *decoder, struct command *command,
@@ -113,8 +120,9 @@ static bool compute_mac(const struct decoder *decoder, struct command *command,
     const struct reader_record *record = command->type->record;
     put_text(&bytes, slice_of(record->full_name));
     for (size_t slot = SLOT_OWN; slot < record->slot_count; slot++) {
-        if (counts_as_sent(record, command->values, slot))
-            put_value(&bytes, command->type->checks[slot].pointer, &command->values[slot]);
+        const struct field_check *check = &command->type->checks[slot];
+        if (counts_as_sent(&command->values[slot], check->rule))
+            put_field(&bytes, check, &command->values[slot]);
     }
     const struct value *version = command_value(command, SLOT_EXPECTED_VERSION);
     if (version->state != VALUE_NULL)
@@ -124,6 +132,7 @@ static bool compute_mac(const struct decoder *decoder, struct command *command,
         return false;
     digest_mac(decoder->digests, (struct slice){.data = bytes.data, .size = bytes.size},
                command->mac);
+    explicit_bzero(bytes.data, bytes.size);
     return true;
 }
 

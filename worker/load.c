@@ -1,11 +1,25 @@
 /* The statements of load beside the code that reads their rows. */
 #include "worker/load.h"
 
+#include "worker/settings.h"
+
 #include "common/failpoint.h"
 
 #include <inttypes.h>
 
-enum statement { BEGIN, FENCE, TAILS, LEDGER, NUMBERS, CHANNELS, NUMBER_CHANNELS, CLOCK, COUNT };
+enum statement {
+    BEGIN,
+    FENCE,
+    TAILS,
+    LEDGER,
+    NUMBERS,
+    CHANNELS,
+    NUMBER_CHANNELS,
+    SETTINGS,
+    REFERENCES,
+    CLOCK,
+    COUNT
+};
 
 /* Plans are generic and may be made while a table is still empty, so no statement leaves the order
  * of a join to the planner: a LATERAL subquery with LIMIT 1 can only be run key by key, over the
@@ -45,6 +59,32 @@ const struct pg_statement load_statements[COUNT] = {
          " CROSS JOIN LATERAL (SELECT t.account_id, t.name, t.channel_id, t.version,"
          " t.subscription = 'operator_connect', t.caller_id::text FROM siptrunk.channel t"
          " WHERE t.account_id = n.account_id AND t.channel_id = n.channel_id LIMIT 1) c"},
+    /* The element in front keeps the list's commas simple. */
+    [SETTINGS] =
+        {"load_settings",
+         "SELECT c.account_id, c.channel_id, ARRAY[NULL::text"
+#define SETTING(symbol, name, reader, rule, pointer, column, read, write) ", " read
+#define SETTINGS_OF_ALL
+#include "worker/settings.def"
+         "] FROM unnest($1::uuid[], $2::text[]) AS k(account_id, name)"
+         " CROSS JOIN LATERAL (SELECT * FROM siptrunk.channel t"
+         " WHERE t.account_id = k.account_id AND t.name = k.name COLLATE \"C\" LIMIT 1) c"},
+    [REFERENCES] =
+        {"load_references",
+         "SELECT k.account_id, k.kind, k.key, CASE k.kind WHEN 0 THEN true"
+         " WHEN 1 THEN EXISTS (SELECT FROM siptrunk.call_barring t WHERE t.code = k.key COLLATE "
+         "\"C\")"
+         " WHEN 2 THEN EXISTS (SELECT FROM siptrunk.template t WHERE t.template_id = k.key::uuid)"
+         " ELSE EXISTS (SELECT FROM siptrunk.proxy t WHERE t.proxy_id = k.key::uuid) END,"
+         " CASE k.kind WHEN 0 THEN EXISTS (SELECT FROM siptrunk.account_caller_id t"
+         " WHERE t.account_id = k.account_id AND t.caller_id = k.key COLLATE \"C\")"
+         " WHEN 1 THEN EXISTS (SELECT FROM siptrunk.account_call_barring t"
+         " WHERE t.account_id = k.account_id AND t.code = k.key COLLATE \"C\")"
+         " WHEN 2 THEN EXISTS (SELECT FROM siptrunk.account_template t"
+         " WHERE t.account_id = k.account_id AND t.template_id = k.key::uuid)"
+         " ELSE EXISTS (SELECT FROM siptrunk.account_proxy t"
+         " WHERE t.account_id = k.account_id AND t.proxy_id = k.key::uuid) END"
+         " FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS k(account_id, kind, key)"},
     [CLOCK] = {"load_clock", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"},
 };
 const size_t load_statement_count = COUNT;
@@ -106,23 +146,49 @@ static bool ask_numbers(struct pg *pg, struct working_set *set, enum statement s
     return ask(pg, statement, &numbers, NULL, err);
 }
 
-static bool ask_channels(struct pg *pg, struct working_set *set, struct error *err) {
-    struct pg_array accounts = pg_array_new(set->arena, PG_OID_UUID, set->channels.count, 16);
-    struct pg_array names = pg_array_new(set->arena, PG_OID_TEXT, set->channels.count, 32);
-    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order) {
-        pg_array_add_uuid(&accounts, &((struct channel *)entry)->account_id);
-        pg_array_add_text(&names, ((struct channel *)entry)->name);
+static bool ask_channels(struct pg *pg, struct working_set *set, enum statement statement,
+                         bool only_edited, struct error *err) {
+    size_t count = set->channel_names.count;
+    struct pg_array accounts = pg_array_new(set->arena, PG_OID_UUID, count, 16);
+    struct pg_array names = pg_array_new(set->arena, PG_OID_TEXT, count, 32);
+    for (struct entry *entry = set->channel_names.first; entry; entry = entry->next_in_order) {
+        const struct channel_name *name = (const struct channel_name *)entry;
+        if (only_edited && !name->needs_settings)
+            continue;
+        pg_array_add_uuid(&accounts, &name->account_id);
+        pg_array_add_text(&names, name->name);
     }
-    return ask(pg, CHANNELS, &accounts, &names, err);
+    return ask(pg, statement, &accounts, &names, err);
+}
+
+static bool ask_references(struct pg *pg, struct working_set *set, struct error *err) {
+    size_t count = set->references.count;
+    struct pg_array arrays[] = {pg_array_new(set->arena, PG_OID_UUID, count, 16),
+                                pg_array_new(set->arena, PG_OID_INT4, count, 4),
+                                pg_array_new(set->arena, PG_OID_TEXT, count, 36)};
+    struct pg_param params[3];
+    for (struct entry *entry = set->references.first; entry; entry = entry->next_in_order) {
+        const struct reference *reference = (const struct reference *)entry;
+        pg_array_add_uuid(&arrays[0], &reference->account_id);
+        pg_array_add_int4(&arrays[1], (int32_t)reference->kind);
+        pg_array_add_text(&arrays[2], reference->key);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (!pg_array_param(&arrays[i], &params[i]))
+            return out_of_memory(err);
+    }
+    return pg_queue(pg, &load_statements[REFERENCES], params, 3, err);
 }
 
 static bool ask_all(struct pg *pg, const struct position *positions, size_t count,
                     struct working_set *set, struct error *err) {
     return ask(pg, BEGIN, NULL, NULL, err) && ask_fence(pg, set->arena, positions, count, err) &&
            ask_tails(pg, set, err) && ask_ledger(pg, set, err) &&
-           ask_numbers(pg, set, NUMBERS, false, err) && ask_channels(pg, set, err) &&
-           ask_numbers(pg, set, NUMBER_CHANNELS, true, err) && ask(pg, CLOCK, NULL, NULL, err) &&
-           pg_sync(pg, err);
+           ask_numbers(pg, set, NUMBERS, false, err) &&
+           ask_channels(pg, set, CHANNELS, false, err) &&
+           ask_numbers(pg, set, NUMBER_CHANNELS, true, err) &&
+           ask_channels(pg, set, SETTINGS, true, err) && ask_references(pg, set, err) &&
+           ask(pg, CLOCK, NULL, NULL, err) && pg_sync(pg, err);
 }
 
 /* ---- reading ---- */
@@ -230,17 +296,52 @@ static bool read_channels(struct reading *reading, const PGresult *rows, struct 
     struct working_set *set = reading->set;
     for (int row = 0; row < PQntuples(rows); row++) {
         struct uuid account_id = pg_uuid(rows, row, 0);
-        struct channel *channel = working_set_want_channel(set, &account_id, pg_text(rows, row, 1));
+        struct channel *channel =
+            working_set_put_channel(set, &account_id, pg_int8(rows, row, 2), pg_text(rows, row, 1));
         if (!channel)
             return out_of_memory(err);
-        channel->found = true;
-        channel->id = pg_int8(rows, row, 2);
         channel->version = pg_int8(rows, row, 3);
         channel->operator_connect = pg_bool(rows, row, 4);
         if (!PQgetisnull(rows, row, 5))
             channel->caller_id = arena_copy(set->arena, pg_text(rows, row, 5));
-        if (!working_set_index_channel(set, channel))
+    }
+    return true;
+}
+
+static bool read_settings(struct reading *reading, const PGresult *rows, struct error *err) {
+    struct working_set *set = reading->set;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct uuid account_id = pg_uuid(rows, row, 0);
+        struct channel *channel =
+            working_set_channel_by_id(set, &account_id, pg_int8(rows, row, 1));
+        struct slice texts[1 + SETTING_COUNT];
+        if (!channel || !pg_text_array(rows, row, 2, texts, 1 + SETTING_COUNT))
+            return error_set(err, FAULT_RETRY, "load-settings",
+                             "a channel came or went while its settings were read");
+        channel->settings = arena_array(set->arena, SETTING_COUNT, sizeof *channel->settings);
+        for (size_t i = 0; channel->settings && i < SETTING_COUNT; i++) {
+            if (!texts[1 + i].data)
+                continue;
+            channel->settings[i] = arena_copy(set->arena, texts[1 + i]);
+            if (!channel->settings[i].data)
+                return out_of_memory(err);
+        }
+        if (!channel->settings)
             return out_of_memory(err);
+    }
+    return true;
+}
+
+static bool read_references(struct reading *reading, const PGresult *rows, struct error *err) {
+    for (int row = 0; row < PQntuples(rows); row++) {
+        struct uuid account_id = pg_uuid(rows, row, 0);
+        struct reference *reference = working_set_want_reference(
+            reading->set, &account_id, (enum reference_kind)pg_int4(rows, row, 1),
+            pg_text(rows, row, 2));
+        if (!reference)
+            return out_of_memory(err);
+        reference->exists = pg_bool(rows, row, 3);
+        reference->granted = pg_bool(rows, row, 4);
     }
     return true;
 }
@@ -259,6 +360,8 @@ static bool (*const readers[COUNT])(struct reading *, const PGresult *, struct e
     [NUMBERS] = read_numbers,
     [CHANNELS] = read_channels,
     [NUMBER_CHANNELS] = read_channels,
+    [SETTINGS] = read_settings,
+    [REFERENCES] = read_references,
     [CLOCK] = read_clock,
 };
 

@@ -2,15 +2,38 @@
 #include "worker/store.h"
 
 #include "common/failpoint.h"
+#include "worker/settings.h"
 
+#include <endian.h>
 #include <stdlib.h>
 
-enum statement { NUMBERS, LEDGER, TAILS, POSITIONS, COMMIT, COUNT };
+enum statement { CHANNELS, NUMBERS, LEDGER, TAILS, POSITIONS, COMMIT, COUNT };
 
 /* Rows are found by the place that a look-up of their key gives, never by a join whose order is
  * left to the planner: plans are generic and may be made while a table is still empty. load has
- * locked the rows, so that they stay where they are. */
+ * locked the numbers, and the accounts of the channels: they stay where they are, and one that does
+ * not shows in the row counts. */
 const struct pg_statement store_statements[COUNT] = {
+    [CHANNELS] =
+        {"store_channels",
+         "UPDATE siptrunk.channel n SET version = u.version, name = u.name,"
+         " password_key_id = coalesce(u.password_key_id, n.password_key_id),"
+         " password_nonce = coalesce(u.password_nonce, n.password_nonce),"
+         " password_ciphertext = coalesce(u.password_ciphertext, n.password_ciphertext)"
+#define SETTING(symbol, name, reader, rule, pointer, column, read, write) ", " column " = " write
+#define SETTINGS_OF_ALL
+#include "worker/settings.def"
+         " FROM (SELECT k.version, k.name, k.password_key_id, k.password_nonce,"
+         " k.password_ciphertext, s.*, (SELECT t.ctid FROM siptrunk.channel t"
+         " WHERE t.account_id = k.account_id AND t.channel_id = k.channel_id) AS place"
+         " FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::text[], $5::text[],"
+         " $6::bytea[], $7::bytea[], $8::text[]) AS k(account_id, channel_id, version, name,"
+         " password_key_id, password_nonce, password_ciphertext, settings)"
+         " CROSS JOIN LATERAL json_to_record(k.settings::json) AS s(nothing text"
+#define SETTING(symbol, name, reader, rule, pointer, column, read, write) ", " column " text"
+#define SETTINGS_OF_ALL
+#include "worker/settings.def"
+         ") OFFSET 0) u WHERE n.ctid = u.place"},
     [NUMBERS] =
         {"store_numbers",
          "UPDATE siptrunk.number n SET channel_id = u.channel_id,"
@@ -65,6 +88,113 @@ static bool send(struct pg *pg, enum statement statement, struct pg_array *array
     }
     return pg_queue(pg, &store_statements[statement], params, count, err);
 }
+
+/* ---- channels ---- */
+
+/* A JSON text in the arena; the texts are clean, so that only two characters need an escape. */
+static char *put_json_text(char *to, struct slice text) {
+    *to++ = '"';
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] == '"' || text.data[i] == '\\')
+            *to++ = '\\';
+        *to++ = text.data[i];
+    }
+    *to++ = '"';
+    return to;
+}
+
+/* {"column": "text", ...} of the settings that have a value. */
+static struct slice settings_json(const struct channel *channel, struct arena *arena) {
+    size_t room = 2;
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        room += strlen(settings[i].column) + 2 * channel->settings[i].size + 6;
+    char *json = arena_alloc(arena, room);
+    if (!json)
+        return SLICE_NONE;
+    char *to = json;
+    *to++ = '{';
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (!channel->settings[i].data)
+            continue;
+        if (to != json + 1)
+            *to++ = ',';
+        to = put_json_text(to, slice_of(settings[i].column));
+        *to++ = ':';
+        to = put_json_text(to, channel->settings[i]);
+    }
+    *to++ = '}';
+    return (struct slice){.data = json, .size = (size_t)(to - json)};
+}
+
+enum channel_array {
+    C_ACCOUNT,
+    C_CHANNEL,
+    C_VERSION,
+    C_NAME,
+    C_KEY_ID,
+    C_NONCE,
+    C_CIPHERTEXT,
+    C_SETTINGS,
+    C_COUNT
+};
+
+/* Bound to the place where it is stored: account and channel id. */
+static bool seal_password(const struct channel *channel, struct vault *vault, struct arena *arena,
+                          struct sealed *ret, struct error *err) {
+    char place[16 + 8];
+    uint64_t id = htobe64((uint64_t)channel->id);
+    memcpy(place, channel->account_id.bytes, 16);
+    memcpy(place + 16, &id, sizeof id);
+    char *room = arena_alloc(arena, vault_sealed_size(channel->new_password.size));
+    if (!room)
+        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+    return vault_seal(vault, (struct slice){.data = place, .size = sizeof place},
+                      channel->new_password, room, ret, err);
+}
+
+static bool add_channel(struct pg_array arrays[C_COUNT], const struct channel *channel,
+                        struct vault *vault, struct arena *arena, struct error *err) {
+    struct sealed sealed = {0};
+    if (channel->new_password.data && !seal_password(channel, vault, arena, &sealed, err))
+        return false;
+    pg_array_add_uuid(&arrays[C_ACCOUNT], &channel->account_id);
+    pg_array_add_int8(&arrays[C_CHANNEL], channel->id);
+    pg_array_add_int8(&arrays[C_VERSION], channel->version);
+    pg_array_add_text(&arrays[C_NAME], channel->name);
+    pg_array_add_text(&arrays[C_KEY_ID], sealed.key_id);
+    pg_array_add_text(&arrays[C_NONCE], sealed.nonce);
+    pg_array_add_text(&arrays[C_CIPHERTEXT], sealed.ciphertext);
+    pg_array_add_text(&arrays[C_SETTINGS], settings_json(channel, arena));
+    return true;
+}
+
+static bool send_channels(struct pg *pg, const struct working_set *set, struct vault *vault,
+                          struct expected *expected, struct error *err) {
+    static const struct {
+        Oid element;
+        size_t bytes;
+    } columns[C_COUNT] = {
+        [C_ACCOUNT] = {PG_OID_UUID, 16},     [C_CHANNEL] = {PG_OID_INT8, 8},
+        [C_VERSION] = {PG_OID_INT8, 8},      [C_NAME] = {PG_OID_TEXT, 32},
+        [C_KEY_ID] = {PG_OID_TEXT, 8},       [C_NONCE] = {PG_OID_BYTEA, 12},
+        [C_CIPHERTEXT] = {PG_OID_BYTEA, 32}, [C_SETTINGS] = {PG_OID_TEXT, 512},
+    };
+    struct pg_array arrays[C_COUNT];
+    size_t count = 0;
+    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order)
+        count += ((const struct channel *)entry)->changed;
+    for (size_t i = 0; i < C_COUNT; i++)
+        arrays[i] = pg_array_new(set->arena, columns[i].element, count, columns[i].bytes);
+    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order) {
+        const struct channel *channel = (const struct channel *)entry;
+        if (channel->changed && !add_channel(arrays, channel, vault, set->arena, err))
+            return false;
+    }
+    expected->rows[CHANNELS] = (int)count;
+    return send(pg, CHANNELS, arrays, C_COUNT, err);
+}
+
+/* ---- numbers ---- */
 
 static bool send_numbers(struct pg *pg, const struct working_set *set, struct expected *expected,
                          struct error *err) {
@@ -232,10 +362,11 @@ static bool commit(struct pg *pg, struct error *err) {
 }
 
 bool store_batch(struct pg *pg, const struct position *positions, size_t position_count,
-                 const struct working_set *set, struct slice mac_key_id, struct error *err) {
+                 const struct working_set *set, struct slice mac_key_id, struct vault *vault,
+                 struct error *err) {
     struct expected expected = {{0}};
-    if (send_numbers(pg, set, &expected, err) && send_ledger(pg, set, mac_key_id, &expected, err) &&
-        send_tails(pg, set, &expected, err) &&
+    if (send_channels(pg, set, vault, &expected, err) && send_numbers(pg, set, &expected, err) &&
+        send_ledger(pg, set, mac_key_id, &expected, err) && send_tails(pg, set, &expected, err) &&
         send_positions(pg, set->arena, positions, position_count, &expected, err) &&
         pg_sync(pg, err) && receive_all(pg, &expected, err) && commit(pg, err))
         return true;

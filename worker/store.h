@@ -4,6 +4,7 @@
 #ifndef SIPTRUNK_WORKER_STORE_H
 #define SIPTRUNK_WORKER_STORE_H
 
+#include "common/vault.h"
 #include "worker/load.h"
 
 /* Moves the positions of the batch to their batch_end in the database; the caller moves its own
@@ -11,7 +12,7 @@
  * when the data is refused; FAULT_RETRY when another worker stored one of the ids first. An error
  * after COMMIT was sent leaves the outcome open: the batch is to be loaded anew. */
 bool store_batch(struct pg *pg, const struct position *positions, size_t position_count,
-                 const struct working_set *set, struct slice mac_key_id,
+                 const struct working_set *set, struct slice mac_key_id, struct vault *vault,
                  struct error *err) MUST_CHECK;
 
 extern const struct pg_statement store_statements[];

@@ -55,6 +55,7 @@ struct worker {
 
     struct digests *digests;
     struct result_encoder *encoder;
+    struct vault *vault;
     struct batch batch;
     struct outputs outputs;
     struct installation installation;
@@ -128,7 +129,10 @@ struct worker *worker_new(const struct shared *shared, enum lane lane, int slot,
     worker->digests = digests_new(err);
     if (worker->digests)
         worker->encoder = result_encoder_new(shared->result_schema_json, worker->digests, err);
-    if (worker->encoder && name_slot(worker, slot, err) && name_outputs(worker, err) &&
+    if (worker->encoder)
+        worker->vault = vault_new(config_text(shared->config, CONFIG_SECRETS_KEY_FILE),
+                                  config_bool(shared->config, CONFIG_SECRETS_ALLOW_PLAINTEXT), err);
+    if (worker->vault && name_slot(worker, slot, err) && name_outputs(worker, err) &&
         batch_init(&worker->batch, (size_t)config_int(shared->config, worker->lane->batch_max),
                    (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err))
         return worker;
@@ -144,6 +148,7 @@ void worker_free(struct worker *worker) {
     producer_free(worker->producer);
     pg_close(worker->pg);
     result_encoder_free(worker->encoder);
+    vault_free(worker->vault);
     digests_free(worker->digests);
     for (size_t i = 0; i < worker->outputs.dead_letter_count; i++)
         free((void *)(uintptr_t)worker->outputs.dead_letters[i].name);
@@ -162,6 +167,7 @@ static bool decode_batch(struct worker *worker, struct error *err) {
         struct record record = intake_record(batch->messages[i]);
         if (!decode_record(&decoder, &record, batch->arena, &batch->commands[i], err))
             return false;
+        batch->decoded = i + 1;
     }
     return true;
 }
@@ -169,7 +175,9 @@ static bool decode_batch(struct worker *worker, struct error *err) {
 static bool load_and_decide(struct worker *worker, const struct position *positions, size_t count,
                             struct error *err) {
     struct batch *batch = &worker->batch;
-    const struct decider decider = {.digests = worker->digests, .encoder = worker->encoder};
+    const struct decider decider = {.digests = worker->digests,
+                                    .encoder = worker->encoder,
+                                    .can_keep_secrets = vault_is_open(worker->vault)};
     int64_t now_us;
     if (!working_set_init(&batch->set, batch->arena, batch->count))
         return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
@@ -206,7 +214,7 @@ static bool note_committed(struct worker *worker, struct error *err) {
 static bool store(struct worker *worker, struct position *positions, size_t count,
                   struct error *err) {
     if (!store_batch(worker->pg, positions, count, &worker->batch.set,
-                     slice_of(worker->installation.mac_key_id), err))
+                     slice_of(worker->installation.mac_key_id), worker->vault, err))
         return false;
     for (size_t i = 0; i < count; i++) {
         if (positions[i].batch_end > positions[i].next_offset)

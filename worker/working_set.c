@@ -2,11 +2,10 @@
 #include "worker/working_set.h"
 
 #include <endian.h>
-#include <stddef.h>
 
 /* ---- a table of entries ---- */
 
-enum { MIN_SLOTS = 64, MAX_KEY = 16 + 4096 };
+enum { MIN_SLOTS = 64, MAX_KEY = 16 + 1 + 4096 };
 
 static uint64_t hash_of(struct slice key) {
     uint64_t hash = 0x9E3779B97F4A7C15u ^ key.size;
@@ -107,8 +106,8 @@ static struct slice uuid_slice(const struct uuid *uuid) {
 bool working_set_init(struct working_set *set, struct arena *arena, size_t expected) {
     *set = (struct working_set){.arena = arena};
     return table_init(&set->accounts, arena, expected) &&
-           table_init(&set->channels, arena, expected) &&
-           table_init(&set->channels_by_id, arena, expected) &&
+           table_init(&set->channel_names, arena, expected) &&
+           table_init(&set->channels, arena, expected) && table_init(&set->references, arena, 0) &&
            table_init(&set->numbers, arena, expected) &&
            table_init(&set->ledger, arena, 2 * expected);
 }
@@ -125,25 +124,25 @@ struct account *working_set_account(const struct working_set *set, const struct 
     return (struct account *)table_get(&set->accounts, uuid_slice(id));
 }
 
-struct channel *working_set_want_channel(struct working_set *set, const struct uuid *account_id,
-                                         struct slice name) {
+struct channel_name *working_set_want_channel(struct working_set *set,
+                                              const struct uuid *account_id, struct slice name) {
     struct key key;
     struct slice whole = key_of(&key, account_id, name.data, name.size);
-    struct channel *channel = table_want(&set->channels, set->arena, whole, sizeof *channel);
-    if (channel && !channel->name.data) {
-        channel->account_id = *account_id;
-        channel->name = (struct slice){.data = channel->entry.key.data + sizeof account_id->bytes,
-                                       .size = name.size};
+    struct channel_name *entry = table_want(&set->channel_names, set->arena, whole, sizeof *entry);
+    if (entry && !entry->name.data) {
+        entry->account_id = *account_id;
+        entry->name = (struct slice){.data = entry->entry.key.data + sizeof account_id->bytes,
+                                     .size = name.size};
     }
-    return channel;
+    return entry;
 }
 
 struct channel *working_set_channel(const struct working_set *set, const struct uuid *account_id,
                                     struct slice name) {
     struct key key;
     struct slice whole = key_of(&key, account_id, name.data, name.size);
-    struct channel *channel = (struct channel *)table_get(&set->channels, whole);
-    return channel && channel->found ? channel : NULL;
+    struct channel_name *entry = (struct channel_name *)table_get(&set->channel_names, whole);
+    return entry ? entry->channel : NULL;
 }
 
 static struct slice channel_id_key(struct key *key, const struct uuid *account_id, int64_t id) {
@@ -151,21 +150,70 @@ static struct slice channel_id_key(struct key *key, const struct uuid *account_i
     return key_of(key, account_id, &raw, sizeof raw);
 }
 
-bool working_set_index_channel(struct working_set *set, struct channel *channel) {
+struct channel *working_set_put_channel(struct working_set *set, const struct uuid *account_id,
+                                        int64_t id, struct slice name) {
     struct key key;
-    struct slice whole = channel_id_key(&key, &channel->account_id, channel->id);
-    if (table_get(&set->channels_by_id, whole))
-        return true;
-    channel->by_id.key = arena_copy(set->arena, whole);
-    return channel->by_id.key.data && table_put(&set->channels_by_id, set->arena, &channel->by_id);
+    struct channel_name *entry = working_set_want_channel(set, account_id, name);
+    struct channel *channel =
+        entry ? table_want(&set->channels, set->arena, channel_id_key(&key, account_id, id),
+                           sizeof *channel)
+              : NULL;
+    if (channel) {
+        channel->account_id = *account_id;
+        channel->id = id;
+        channel->name = entry->name;
+        entry->channel = channel;
+    }
+    return channel;
+}
+
+bool working_set_rename_channel(struct working_set *set, struct channel *channel,
+                                struct slice name) {
+    struct channel_name *old = working_set_want_channel(set, &channel->account_id, channel->name);
+    struct channel_name *new = working_set_want_channel(set, &channel->account_id, name);
+    if (!old || !new)
+        return false;
+    old->channel = NULL;
+    new->channel = channel;
+    channel->name = new->name;
+    return true;
 }
 
 struct channel *working_set_channel_by_id(const struct working_set *set,
                                           const struct uuid *account_id, int64_t id) {
     struct key key;
-    struct entry *entry = table_get(&set->channels_by_id, channel_id_key(&key, account_id, id));
-    return entry ? (struct channel *)(void *)((char *)entry - offsetof(struct channel, by_id))
-                 : NULL;
+    return (struct channel *)table_get(&set->channels, channel_id_key(&key, account_id, id));
+}
+
+static struct slice reference_key(struct key *key, const struct uuid *account_id,
+                                  enum reference_kind kind, struct slice name) {
+    char rest[1 + 4096];
+    rest[0] = (char)kind;
+    memcpy(rest + 1, name.data, name.size);
+    return key_of(key, account_id, rest, 1 + name.size);
+}
+
+struct reference *working_set_want_reference(struct working_set *set, const struct uuid *account_id,
+                                             enum reference_kind kind, struct slice name) {
+    struct key key;
+    struct slice whole = reference_key(&key, account_id, kind, name);
+    struct reference *reference =
+        table_want(&set->references, set->arena, whole, sizeof *reference);
+    if (reference) {
+        reference->account_id = *account_id;
+        reference->kind = kind;
+        reference->key = (struct slice){
+            .data = reference->entry.key.data + sizeof account_id->bytes + 1, .size = name.size};
+    }
+    return reference;
+}
+
+struct reference *working_set_reference(const struct working_set *set,
+                                        const struct uuid *account_id, enum reference_kind kind,
+                                        struct slice name) {
+    struct key key;
+    struct slice whole = reference_key(&key, account_id, kind, name);
+    return (struct reference *)table_get(&set->references, whole);
 }
 
 struct number *working_set_want_number(struct working_set *set, struct slice e164) {

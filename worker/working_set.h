@@ -31,15 +31,41 @@ struct account {
 };
 
 struct channel {
-    struct entry entry; /* key: account id, then name */
     struct entry by_id; /* key: account id, then channel id */
     struct uuid account_id;
     struct slice name;
-    bool found;
     int64_t id;
     int64_t version;
     bool operator_connect;
     struct slice caller_id; /* absent: never set */
+    struct slice *settings; /* SETTING_COUNT texts; NULL: not loaded, since no command edits it */
+    bool changed;
+    struct slice new_password; /* as sent, for store to seal; absent: it stays as it is */
+};
+
+/* What a name in an account stands for, which a rename changes. */
+struct channel_name {
+    struct entry entry; /* key: account id, then name */
+    struct uuid account_id;
+    struct slice name;
+    bool needs_settings;     /* a command edits the channel of this name */
+    struct channel *channel; /* NULL: there is none */
+};
+
+/* An entry of a catalogue that a command names, and what the account may do with it. */
+enum reference_kind {
+    REFERENCE_CALLER_ID,
+    REFERENCE_CALL_BARRING,
+    REFERENCE_TEMPLATE,
+    REFERENCE_PROXY
+};
+
+struct reference {
+    struct entry entry; /* key: account id, then kind and key */
+    struct uuid account_id;
+    enum reference_kind kind;
+    struct slice key;
+    bool exists, granted;
 };
 
 enum number_kind { NUMBER_FIXED, NUMBER_MOBILE, NUMBER_TOLL_FREE, NUMBER_OTHER };
@@ -85,7 +111,7 @@ struct ledger_entry {
 
 struct working_set {
     struct arena *arena;
-    struct table accounts, channels, channels_by_id, numbers, ledger;
+    struct table accounts, channel_names, channels, numbers, references, ledger;
 };
 
 /* expected: an estimate of commands in the batch. False when the arena is exhausted. */
@@ -94,14 +120,23 @@ bool working_set_init(struct working_set *set, struct arena *arena, size_t expec
 /* Finds or makes the entry of a key; what is made is not found/known until load says so. NULL when
  * the arena is exhausted. */
 struct account *working_set_want_account(struct working_set *set, const struct uuid *id);
-struct channel *working_set_want_channel(struct working_set *set, const struct uuid *account_id,
-                                         struct slice name);
+struct channel_name *working_set_want_channel(struct working_set *set,
+                                              const struct uuid *account_id, struct slice name);
 struct number *working_set_want_number(struct working_set *set, struct slice e164);
 struct ledger_entry *working_set_want_ledger(struct working_set *set, const struct uuid *account_id,
                                              const struct uuid *command_id);
 
-/* Makes a loaded channel findable by its id. */
-bool working_set_index_channel(struct working_set *set, struct channel *channel) MUST_CHECK;
+struct reference *working_set_want_reference(struct working_set *set, const struct uuid *account_id,
+                                             enum reference_kind kind, struct slice key);
+
+/* Finds or makes the channel of that id, and lets the name stand for it. */
+struct channel *working_set_put_channel(struct working_set *set, const struct uuid *account_id,
+                                        int64_t id, struct slice name);
+
+/* Lets another name stand for the channel; the old one stands for nothing then. False when the
+ * arena is exhausted. */
+bool working_set_rename_channel(struct working_set *set, struct channel *channel,
+                                struct slice name) MUST_CHECK;
 
 /* Only what is there: NULL for what was not loaded or not found. */
 struct account *working_set_account(const struct working_set *set, const struct uuid *id);
@@ -109,6 +144,9 @@ struct channel *working_set_channel(const struct working_set *set, const struct 
                                     struct slice name);
 struct channel *working_set_channel_by_id(const struct working_set *set,
                                           const struct uuid *account_id, int64_t id);
+struct reference *working_set_reference(const struct working_set *set,
+                                        const struct uuid *account_id, enum reference_kind kind,
+                                        struct slice key);
 struct number *working_set_number(const struct working_set *set, struct slice e164);
 struct ledger_entry *working_set_ledger(const struct working_set *set,
                                         const struct uuid *account_id,

@@ -1,6 +1,8 @@
 /* Rows in arrays, looked up by walking them: a case has a handful. */
 #include "tests/support/memory_load.h"
 
+#include "worker/settings.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -216,21 +218,20 @@ static void load_accounts(struct memory *memory, struct working_set *set) {
 
 static void load_channel(struct working_set *set, const struct stored_channel *stored) {
     struct channel *channel =
-        working_set_want_channel(set, &stored->account_id, slice_of(stored->name));
+        working_set_put_channel(set, &stored->account_id, stored->id, slice_of(stored->name));
     assert_non_null(channel);
-    channel->found = true;
-    channel->id = stored->id;
     channel->version = stored->version;
     channel->operator_connect = !strcmp(stored->subscription, "operator_connect");
     channel->caller_id = copy_to(set, slice_of(stored->caller_id));
-    assert_true(working_set_index_channel(set, channel));
+    channel->settings = arena_array(set->arena, SETTING_COUNT, sizeof *channel->settings);
+    assert_non_null(channel->settings);
+    channel->settings[SETTING_CALLER_ID] = channel->caller_id;
 }
 
 static void load_channels(struct memory *memory, struct working_set *set) {
-    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order) {
-        struct channel *channel = (struct channel *)entry;
-        const struct stored_channel *stored =
-            find_channel(memory, &channel->account_id, channel->name);
+    for (struct entry *entry = set->channel_names.first; entry; entry = entry->next_in_order) {
+        const struct channel_name *name = (const struct channel_name *)entry;
+        const struct stored_channel *stored = find_channel(memory, &name->account_id, name->name);
         if (stored)
             load_channel(set, stored);
     }
