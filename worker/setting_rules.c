@@ -21,6 +21,7 @@ static bool take_copy(struct field *field, struct slice text) {
  * do. */
 static bool setting_text(struct field *field, struct slice *ret, bool *ret_usable) {
     *ret_usable = false;
+    *ret = SLICE_NONE;
     if (field_missing(field->value))
         return true;
     if (!field_text(field, ret_usable))
