@@ -8,6 +8,10 @@ const struct command_type *const command_types[] = {
     &set_operator_connect_number_type,
     &remove_operator_connect_number_type,
     &edit_channel_type,
+    &list_caller_ids_type,
+    &list_proxies_type,
+    &list_templates_type,
+    &list_call_barrings_type,
 };
 const size_t command_type_count = sizeof command_types / sizeof command_types[0];
 

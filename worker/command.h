@@ -46,6 +46,8 @@ enum rule {
     RULE_CHANNEL_NAME_GUARD, /* optional */
     RULE_NUMBER,             /* required, E.164 */
     RULE_NUMBER_TYPE,        /* required: User, Resource Account or empty */
+    RULE_LIST_OFFSET,
+    RULE_LIST_LIMIT,
     /* of settings; all optional */
     RULE_RECORD, /* whether a record of settings is there */
     RULE_NEW_NAME,
@@ -152,6 +154,23 @@ struct change_list {
     size_t count;
 };
 
+/* ---- the answer of a list ---- */
+
+enum list_kind { LIST_CALLER_IDS, LIST_PROXIES, LIST_TEMPLATES, LIST_CALL_BARRINGS, LIST_KINDS };
+
+struct list_item {
+    struct slice caller_id, id, name, code; /* absent: null */
+};
+
+struct list_request {
+    struct list_request *next;
+    enum list_kind kind;
+    struct uuid account_id;
+    int32_t offset, limit, total; /* LIST_CALLER_IDS only */
+    struct list_item *items;
+    size_t count, capacity;
+};
+
 /* ---- the command ---- */
 
 /* A setting as a command sends it, in the form that is stored and compared. */
@@ -169,6 +188,7 @@ struct command_type {
     int channel_name_slot;            /* -1 when the command has none */
     int number_slot;
     int new_name_slot, tenant_record_slot; /* of the command that has settings */
+    bool is_list;                          /* a read: no ledger, no sequence number */
     /* Checks what concerns several fields; NULL for none. Runs after all single fields were
      * checked. */
     bool (*check)(struct command *command, struct arena *arena);
@@ -200,11 +220,12 @@ struct command {
     struct problem_list problems; /* of validation */
     struct warning_list warnings; /* of validation; for success only */
     struct canonical *canonical;  /* by slot, as many as values */
+    struct list_request *list;    /* what a list asks for */
     bool holds_secret;            /* the record holds a password: to be wiped */
     uint8_t mac[MAC_SIZE];
 
     /* decided */
-    struct ledger_entry *answer; /* what to send; NULL for lists, which have a body only */
+    struct ledger_entry *answer; /* what to send; of a list in no ledger */
     bool replayed;               /* the answer is a copy for a resend */
 };
 
@@ -236,5 +257,9 @@ extern const struct command_type disconnect_number_type;
 extern const struct command_type set_operator_connect_number_type;
 extern const struct command_type remove_operator_connect_number_type;
 extern const struct command_type edit_channel_type;
+extern const struct command_type list_caller_ids_type;
+extern const struct command_type list_proxies_type;
+extern const struct command_type list_templates_type;
+extern const struct command_type list_call_barrings_type;
 
 #endif

@@ -24,13 +24,14 @@ static bool has_natural_key(const struct command *command) {
 static bool want_command(struct working_set *set, struct command *command) {
     if (command->handling != HANDLE_COMMAND)
         return true;
-    if (!working_set_want_ledger(set, ledger_account(command), &command->derived_id))
+    bool list = command->type->is_list;
+    if (!list && !working_set_want_ledger(set, ledger_account(command), &command->derived_id))
         return false;
     if (command->account_id_valid && !working_set_want_account(set, &command->account_id))
         return false;
     if (!has_natural_key(command))
         return true;
-    if (!working_set_want_ledger(set, &command->account_id, &command->command_id))
+    if (!list && !working_set_want_ledger(set, &command->account_id, &command->command_id))
         return false;
     return command->problems.count > 0 || command->type->want(set, command);
 }
@@ -174,7 +175,7 @@ static void remember(struct decision *decision, const struct decider *decider,
     struct command *command = decision->command;
     const struct result *result = &decision->result;
     entry->found = true;
-    entry->added = true;
+    entry->added = !command->type->is_list;
     memcpy(entry->mac, command->mac, sizeof entry->mac);
     entry->source = command->record.source;
     entry->body = body;
@@ -196,7 +197,7 @@ static void remember(struct decision *decision, const struct decider *decider,
 static bool conclude(struct decision *decision, const struct decider *decider,
                      struct ledger_entry *entry, int64_t now_us, struct error *err) {
     struct result *result = &decision->result;
-    struct account *account = decision->account;
+    struct account *account = decision->command->type->is_list ? NULL : decision->account;
     result->status_code = status_code(decision);
     result->applied_at = now_us;
     if (account) {
@@ -243,7 +244,7 @@ static bool decide_new(const struct decider *decider, struct working_set *set,
     decision.account = account && account->known ? account : NULL;
     decision.result.outcome = OUTCOME_NO_CHANGE;
     decision.result.event_id = entry->command_id;
-    if (has_natural_key(command) && !id_reused) {
+    if (has_natural_key(command) && !id_reused && !command->type->is_list) {
         char name[UUID_TEXT_SIZE + 1];
         uuid_format(&command->command_id, name);
         decision.result.event_id = uuid_v5(decider->digests, &command->account_id, slice_of(name));
@@ -257,10 +258,23 @@ static bool decide_new(const struct decider *decider, struct working_set *set,
     return conclude(&decision, decider, entry, now_us, err);
 }
 
+/* A list is answered afresh each time, under an id of its record's own; its answer stands in no
+ * ledger. */
+static bool decide_list(const struct decider *decider, struct working_set *set,
+                        struct command *command, int64_t now_us, struct error *err) {
+    struct ledger_entry *entry = arena_alloc(set->arena, sizeof *entry);
+    if (!entry)
+        return out_of_memory(err);
+    entry->command_id = command->derived_id;
+    return decide_new(decider, set, command, entry, false, now_us, err);
+}
+
 static bool decide_command(const struct decider *decider, struct working_set *set,
                            struct command *command, int64_t now_us, struct error *err) {
     const struct uuid *account_id = ledger_account(command);
     bool natural = has_natural_key(command);
+    if (command->type->is_list)
+        return decide_list(decider, set, command, now_us, err);
     struct ledger_entry *entry =
         natural ? working_set_want_ledger(set, account_id, &command->command_id) : NULL;
     bool id_reused = entry && entry->found &&

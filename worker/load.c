@@ -17,6 +17,10 @@ enum statement {
     NUMBER_CHANNELS,
     SETTINGS,
     REFERENCES,
+    LIST_OF_CALLER_IDS,
+    LIST_OF_PROXIES,
+    LIST_OF_TEMPLATES,
+    LIST_OF_CALL_BARRINGS,
     CLOCK,
     COUNT
 };
@@ -85,6 +89,40 @@ const struct pg_statement load_statements[COUNT] = {
          " ELSE EXISTS (SELECT FROM siptrunk.account_proxy t"
          " WHERE t.account_id = k.account_id AND t.proxy_id = k.key::uuid) END"
          " FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS k(account_id, kind, key)"},
+    /* A row for each caller id, and one without any where there is none, for the total. */
+    [LIST_OF_CALLER_IDS] = {"load_caller_ids",
+                            "SELECT k.n, (SELECT count(*)::int4 FROM siptrunk.account_caller_id t"
+                            " WHERE t.account_id = k.account_id), l.caller_id"
+                            " FROM unnest($1::int4[], $2::uuid[], $3::int4[], $4::int4[]) AS k(n, "
+                            "account_id, skip, most)"
+                            " LEFT JOIN LATERAL (SELECT t.caller_id::text AS caller_id FROM "
+                            "siptrunk.account_caller_id t"
+                            " WHERE t.account_id = k.account_id ORDER BY t.caller_id OFFSET k.skip "
+                            "LIMIT k.most) l ON true"
+                            " ORDER BY k.n, l.caller_id COLLATE \"C\""},
+    [LIST_OF_PROXIES] =
+        {"load_proxies",
+         "SELECT k.n, l.id, l.name FROM unnest($1::int4[], $2::uuid[]) AS k(n, account_id)"
+         " CROSS JOIN LATERAL (SELECT t.proxy_id::text AS id, (SELECT c.name FROM siptrunk.proxy c"
+         " WHERE c.proxy_id = t.proxy_id) AS name FROM siptrunk.account_proxy t"
+         " WHERE t.account_id = k.account_id OFFSET 0) l"
+         " ORDER BY k.n, l.name COLLATE \"C\", l.id COLLATE \"C\""},
+    [LIST_OF_TEMPLATES] =
+        {"load_templates",
+         "SELECT k.n, l.id, l.name FROM unnest($1::int4[], $2::uuid[]) AS k(n, account_id)"
+         " CROSS JOIN LATERAL (SELECT t.template_id::text AS id, (SELECT c.name FROM "
+         "siptrunk.template c"
+         " WHERE c.template_id = t.template_id) AS name FROM siptrunk.account_template t"
+         " WHERE t.account_id = k.account_id OFFSET 0) l"
+         " ORDER BY k.n, l.name COLLATE \"C\", l.id COLLATE \"C\""},
+    [LIST_OF_CALL_BARRINGS] =
+        {"load_call_barrings",
+         "SELECT k.n, l.id, l.name FROM unnest($1::int4[], $2::uuid[]) AS k(n, account_id)"
+         " CROSS JOIN LATERAL (SELECT t.code::text AS id, (SELECT c.name FROM "
+         "siptrunk.call_barring c"
+         " WHERE c.code = t.code) AS name FROM siptrunk.account_call_barring t"
+         " WHERE t.account_id = k.account_id OFFSET 0) l"
+         " ORDER BY k.n, l.name COLLATE \"C\", l.id COLLATE \"C\""},
     [CLOCK] = {"load_clock", "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8"},
 };
 const size_t load_statement_count = COUNT;
@@ -180,6 +218,49 @@ static bool ask_references(struct pg *pg, struct working_set *set, struct error 
     return pg_queue(pg, &load_statements[REFERENCES], params, 3, err);
 }
 
+static enum statement list_statement(enum list_kind kind) {
+    static const enum statement statements[LIST_KINDS] = {
+        [LIST_CALLER_IDS] = LIST_OF_CALLER_IDS,
+        [LIST_PROXIES] = LIST_OF_PROXIES,
+        [LIST_TEMPLATES] = LIST_OF_TEMPLATES,
+        [LIST_CALL_BARRINGS] = LIST_OF_CALL_BARRINGS,
+    };
+    return statements[kind];
+}
+
+/* The n-th request is the n-th of its kind in set->lists. */
+static bool ask_list(struct pg *pg, const struct working_set *set, enum list_kind kind,
+                     struct error *err) {
+    size_t count = set->list_counts[kind], param_count = kind == LIST_CALLER_IDS ? 4 : 2;
+    struct pg_array arrays[] = {pg_array_new(set->arena, PG_OID_INT4, count, 4),
+                                pg_array_new(set->arena, PG_OID_UUID, count, 16),
+                                pg_array_new(set->arena, PG_OID_INT4, count, 4),
+                                pg_array_new(set->arena, PG_OID_INT4, count, 4)};
+    struct pg_param params[4] = {{0}};
+    int32_t n = 0;
+    for (const struct list_request *list = set->lists; list; list = list->next) {
+        if (list->kind != kind)
+            continue;
+        pg_array_add_int4(&arrays[0], n++);
+        pg_array_add_uuid(&arrays[1], &list->account_id);
+        pg_array_add_int4(&arrays[2], list->offset);
+        pg_array_add_int4(&arrays[3], list->limit);
+    }
+    for (size_t i = 0; i < param_count; i++) {
+        if (!pg_array_param(&arrays[i], &params[i]))
+            return out_of_memory(err);
+    }
+    return pg_queue(pg, &load_statements[list_statement(kind)], params, param_count, err);
+}
+
+static bool ask_lists(struct pg *pg, const struct working_set *set, struct error *err) {
+    for (size_t kind = 0; kind < LIST_KINDS; kind++) {
+        if (set->list_counts[kind] > 0 && !ask_list(pg, set, (enum list_kind)kind, err))
+            return false;
+    }
+    return true;
+}
+
 static bool ask_all(struct pg *pg, const struct position *positions, size_t count,
                     struct working_set *set, struct error *err) {
     return ask(pg, BEGIN, NULL, NULL, err) && ask_fence(pg, set->arena, positions, count, err) &&
@@ -188,7 +269,7 @@ static bool ask_all(struct pg *pg, const struct position *positions, size_t coun
            ask_channels(pg, set, CHANNELS, false, err) &&
            ask_numbers(pg, set, NUMBER_CHANNELS, true, err) &&
            ask_channels(pg, set, SETTINGS, true, err) && ask_references(pg, set, err) &&
-           ask(pg, CLOCK, NULL, NULL, err) && pg_sync(pg, err);
+           ask_lists(pg, set, err) && ask(pg, CLOCK, NULL, NULL, err) && pg_sync(pg, err);
 }
 
 /* ---- reading ---- */
@@ -346,6 +427,75 @@ static bool read_references(struct reading *reading, const PGresult *rows, struc
     return true;
 }
 
+static struct list_request *find_list(const struct working_set *set, enum list_kind kind,
+                                      int32_t n) {
+    struct list_request *list = set->lists;
+    for (; list; list = list->next) {
+        if (list->kind == kind && n-- == 0)
+            break;
+    }
+    return list;
+}
+
+/* The next item of a list, which grows in the arena. */
+static struct list_item *add_item(struct list_request *list, struct arena *arena) {
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 16;
+        struct list_item *bigger = arena_array(arena, capacity, sizeof *bigger);
+        if (!bigger)
+            return NULL;
+        if (list->count)
+            memcpy(bigger, list->items, list->count * sizeof *bigger);
+        list->items = bigger;
+        list->capacity = capacity;
+    }
+    return &list->items[list->count++];
+}
+
+static bool read_list(struct reading *reading, const PGresult *rows, enum list_kind kind,
+                      struct error *err) {
+    struct arena *arena = reading->set->arena;
+    struct list_request *list = NULL;
+    int32_t current = -1;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (pg_int4(rows, row, 0) != current) {
+            current = pg_int4(rows, row, 0);
+            list = find_list(reading->set, kind, current);
+        }
+        if (kind == LIST_CALLER_IDS && list)
+            list->total = pg_int4(rows, row, 1);
+        if (kind == LIST_CALLER_IDS && PQgetisnull(rows, row, 2))
+            continue;
+        struct list_item *item = list ? add_item(list, arena) : NULL;
+        struct slice first = arena_copy(arena, pg_text(rows, row, kind == LIST_CALLER_IDS ? 2 : 1));
+        struct slice name =
+            kind == LIST_CALLER_IDS ? SLICE_NONE : arena_copy(arena, pg_text(rows, row, 2));
+        if (!item || !first.data || (kind != LIST_CALLER_IDS && !name.data))
+            return out_of_memory(err);
+        *(kind == LIST_CALLER_IDS      ? &item->caller_id
+          : kind == LIST_CALL_BARRINGS ? &item->code
+                                       : &item->id) = first;
+        item->name = name;
+    }
+    return true;
+}
+
+static bool read_caller_ids(struct reading *reading, const PGresult *rows, struct error *err) {
+    return read_list(reading, rows, LIST_CALLER_IDS, err);
+}
+
+static bool read_proxies(struct reading *reading, const PGresult *rows, struct error *err) {
+    return read_list(reading, rows, LIST_PROXIES, err);
+}
+
+static bool read_templates(struct reading *reading, const PGresult *rows, struct error *err) {
+    return read_list(reading, rows, LIST_TEMPLATES, err);
+}
+
+static bool read_call_barrings(struct reading *reading, const PGresult *rows, struct error *err) {
+    return read_list(reading, rows, LIST_CALL_BARRINGS, err);
+}
+
 static bool read_clock(struct reading *reading, const PGresult *rows, struct error *err) {
     (void)err;
     *reading->ret_now_us = pg_int8(rows, 0, 0);
@@ -362,12 +512,27 @@ static bool (*const readers[COUNT])(struct reading *, const PGresult *, struct e
     [NUMBER_CHANNELS] = read_channels,
     [SETTINGS] = read_settings,
     [REFERENCES] = read_references,
+    [LIST_OF_CALLER_IDS] = read_caller_ids,
+    [LIST_OF_PROXIES] = read_proxies,
+    [LIST_OF_TEMPLATES] = read_templates,
+    [LIST_OF_CALL_BARRINGS] = read_call_barrings,
     [CLOCK] = read_clock,
 };
+
+/* Lists are asked for only where there are some. */
+static bool was_asked(const struct working_set *set, enum statement statement) {
+    for (size_t kind = 0; kind < LIST_KINDS; kind++) {
+        if (statement == list_statement((enum list_kind)kind))
+            return set->list_counts[kind] > 0;
+    }
+    return true;
+}
 
 static bool read_all(struct pg *pg, struct reading *reading, struct error *err) {
     for (size_t i = 0; i < COUNT; i++) {
         PGresult *rows;
+        if (!was_asked(reading->set, (enum statement)i))
+            continue;
         if (!pg_result(pg, &rows, err))
             return false;
         bool ok = readers[i](reading, rows, err);

@@ -180,11 +180,6 @@ static void set_optional(struct result_encoder *encoder, avro_value_t *value, st
         set_text(encoder, &branch, text);
 }
 
-static void set_null(struct result_encoder *encoder, enum field field) {
-    avro_value_t branch;
-    note(encoder, avro_value_set_branch(&encoder->fields[field], 0, &branch));
-}
-
 static void text(struct result_encoder *encoder, enum field field, struct slice value) {
     set_text(encoder, &encoder->fields[field], value);
 }
@@ -313,6 +308,37 @@ static void fill_channel_version(struct result_encoder *encoder, const struct re
         note(encoder, avro_value_set_long(&branch, result->channel_version));
 }
 
+static void optional_int(struct result_encoder *encoder, enum field field, bool present,
+                         int32_t value) {
+    avro_value_t branch;
+    note(encoder, avro_value_set_branch(&encoder->fields[field], present, &branch));
+    if (present)
+        note(encoder, avro_value_set_int(&branch, value));
+}
+
+static void fill_items(struct result_encoder *encoder, const struct list_request *list) {
+    avro_value_t items, element;
+    note(encoder, avro_value_set_branch(&encoder->fields[F_ITEMS], list != NULL, &items));
+    for (size_t i = 0; list && i < list->count; i++) {
+        const struct list_item *item = &list->items[i];
+        note(encoder, avro_value_append(&items, &element, NULL));
+        if (encoder->failed)
+            return;
+        optional_member(encoder, &element, 0, item->caller_id);
+        optional_member(encoder, &element, 1, item->id);
+        optional_member(encoder, &element, 2, item->name);
+        optional_member(encoder, &element, 3, item->code);
+    }
+}
+
+static void fill_list(struct result_encoder *encoder, const struct list_request *list) {
+    bool paged = list && list->kind == LIST_CALLER_IDS;
+    fill_items(encoder, list);
+    optional_int(encoder, F_OFFSET, paged, paged ? list->offset : 0);
+    optional_int(encoder, F_LIMIT, paged, paged ? list->limit : 0);
+    optional_int(encoder, F_TOTAL, paged, paged ? list->total : 0);
+}
+
 static void fill(struct result_encoder *encoder, const struct command *command,
                  const struct result *result) {
     char event_id[UUID_TEXT_SIZE + 1];
@@ -334,10 +360,7 @@ static void fill(struct result_encoder *encoder, const struct command *command,
     optional(encoder, F_NUMBER_TYPE, result->number_type);
     fill_changes(encoder, result);
     fill_channel_version(encoder, result);
-    set_null(encoder, F_ITEMS);
-    set_null(encoder, F_OFFSET);
-    set_null(encoder, F_LIMIT);
-    set_null(encoder, F_TOTAL);
+    fill_list(encoder, result->list);
     long_integer(encoder, F_ACCOUNT_SEQUENCE, result->account_sequence);
     long_integer(encoder, F_APPLIED_AT, result->applied_at);
     /* An empty chain is one zero byte at the end: the body before the chain is all but that byte.

@@ -15,7 +15,8 @@ struct result {
     struct slice channel_name, previous_channel_name; /* absent: null, here and below */
     struct slice number, number_as_received;
     struct slice number_type;
-    int64_t channel_version; /* 0: null */
+    int64_t channel_version;         /* 0: null */
+    const struct list_request *list; /* of a list that is answered; NULL: null */
     int64_t account_sequence;
     int64_t applied_at; /* microseconds since the epoch */
 };

@@ -133,6 +133,24 @@ static bool check_number_type(struct field *field) {
         SLICE_LITERAL("The number type is \"User\", \"Resource Account\" or empty"));
 }
 
+/* A whole number from least to most. */
+static bool check_paging(struct field *field, int64_t least, int64_t most, const char *message) {
+    const struct value *value = field->value;
+    bool fits = value->state == VALUE_SET && value->kind == VALUE_KIND_INTEGER &&
+                value->integer >= least && value->integer <= most;
+    if (field_missing(value) || fits)
+        return true;
+    return field_refuse(field, REASON_OUT_OF_RANGE, slice_of(message));
+}
+
+static bool check_list_offset(struct field *field) {
+    return check_paging(field, 0, INT32_MAX, "Expected a whole number, 0 or more");
+}
+
+static bool check_list_limit(struct field *field) {
+    return check_paging(field, 1, 1000, "Expected a whole number from 1 to 1000");
+}
+
 static bool check_nothing(struct field *field) {
     (void)field;
     return true;
@@ -150,6 +168,8 @@ static bool (*const checks[])(struct field *) = {
     [RULE_CHANNEL_NAME_GUARD] = check_channel_name_guard,
     [RULE_NUMBER] = check_number,
     [RULE_NUMBER_TYPE] = check_number_type,
+    [RULE_LIST_OFFSET] = check_list_offset,
+    [RULE_LIST_LIMIT] = check_list_limit,
     [RULE_RECORD] = rule_record,
     [RULE_NEW_NAME] = rule_new_name,
     [RULE_PASSWORD] = rule_password,

@@ -216,6 +216,21 @@ struct reference *working_set_reference(const struct working_set *set,
     return (struct reference *)table_get(&set->references, whole);
 }
 
+struct list_request *working_set_want_list(struct working_set *set, const struct uuid *account_id,
+                                           enum list_kind kind, int32_t offset, int32_t limit) {
+    struct list_request *list = arena_alloc(set->arena, sizeof *list);
+    if (list) {
+        *list = (struct list_request){.next = set->lists,
+                                      .kind = kind,
+                                      .account_id = *account_id,
+                                      .offset = offset,
+                                      .limit = limit};
+        set->lists = list;
+        set->list_counts[kind]++;
+    }
+    return list;
+}
+
 struct number *working_set_want_number(struct working_set *set, struct slice e164) {
     return table_want(&set->numbers, set->arena, e164, sizeof(struct number));
 }

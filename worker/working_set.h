@@ -112,6 +112,8 @@ struct ledger_entry {
 struct working_set {
     struct arena *arena;
     struct table accounts, channel_names, channels, numbers, references, ledger;
+    struct list_request *lists; /* the latest first */
+    size_t list_counts[LIST_KINDS];
 };
 
 /* expected: an estimate of commands in the batch. False when the arena is exhausted. */
@@ -128,6 +130,10 @@ struct ledger_entry *working_set_want_ledger(struct working_set *set, const stru
 
 struct reference *working_set_want_reference(struct working_set *set, const struct uuid *account_id,
                                              enum reference_kind kind, struct slice key);
+
+/* A list to be read. */
+struct list_request *working_set_want_list(struct working_set *set, const struct uuid *account_id,
+                                           enum list_kind kind, int32_t offset, int32_t limit);
 
 /* Finds or makes the channel of that id, and lets the name stand for it. */
 struct channel *working_set_put_channel(struct working_set *set, const struct uuid *account_id,
