@@ -1,5 +1,5 @@
-"""Three workers with load on both lanes, killed and frozen at moments that a seed chooses; afterwards every record has
-one answer and one effect. SIPTRUNK_CHAOS_MINUTES makes it longer, SIPTRUNK_TEST_SEED makes the same choices again."""
+"""Three workers with load on both lanes, killed, frozen and cut off at moments that a seed chooses; afterwards every
+record has one answer and one effect. SIPTRUNK_CHAOS_MINUTES makes it longer, SIPTRUNK_TEST_SEED makes the same choices again."""
 
 import os
 import random
@@ -24,7 +24,7 @@ class Nemesis:
         self.stack, self.rng = stack, rng
         self.workers = {name: self.start(name) for name in WORKERS}
         self.away = {}  # name -> (when it comes back, how)
-        self.kills = self.freezes = self.long_deaths = 0
+        self.kills = self.freezes = self.long_deaths = self.cuts = 0
 
     def start(self, name):
         return self.stack.worker(name, ready=False, threads__interactive=2, threads__bulk=1,
@@ -48,7 +48,10 @@ class Nemesis:
         """One act. For longer than a session only one worker is away: the group gives its partitions to the others."""
         self.bring_back()
         name = self.rng.choice([name for name in WORKERS if name not in self.away])
-        act = "kill" if self.away else self.rng.choices(["kill", "long death", "freeze"], [80, 10, 10])[0]
+        act = self.rng.choices(["kill", "cut", "long death", "freeze"], [70, 20, 0, 0] if self.away else [60, 20, 10, 10])[0]
+        if act == "cut":
+            self.cut(name)
+            return
         back_at = time.monotonic() + self.rng.uniform(1.1, 1.6) * SESSION_MS / 1000
         if act == "freeze":  # it will wake up and still believe that they are its own
             self.freezes += 1
@@ -62,6 +65,12 @@ class Nemesis:
         else:
             self.long_deaths += 1
             self.away[name] = back_at, self.revive
+
+    def cut(self, name):
+        """Ends its database sessions, some of them in the middle of a transaction."""
+        self.cuts += 1
+        self.stack.rows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+                        " and application_name like %s", f"{self.stack.group}-{name}-%")
 
     def unexplained_deaths(self):
         """Workers that ended although nobody killed them."""
@@ -87,6 +96,6 @@ def test_three_workers_in_trouble():
         quiet = time.monotonic()
         stack.wait_drained(RECOVERY_S)
         print(f"{nemesis.kills} kills, {nemesis.long_deaths} of them for longer than a session, {nemesis.freezes} freezes,"
-              f" {load.sent} records sent, all done {time.monotonic() - quiet:.1f} s after the last")
+              f" {nemesis.cuts} cuts, {load.sent} records sent, all done {time.monotonic() - quiet:.1f} s after the last")
         assert not nemesis.unexplained_deaths()
         print(check.summary(check.verify(stack, before)))

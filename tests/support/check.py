@@ -147,8 +147,8 @@ class Check:
             self.events[item.event_id].append(item)
         self.copies = collections.defaultdict(list)  # event id -> committed copies
         for record in history.committed:
-            self.copies[uuid.UUID(record.result["event_id"])].append(record)
-        self.first = {event: copies[0] for event, copies in self.copies.items()}
+            self.copies[record.event_id].append(record)
+        self.first = {event: copies[0] for event, copies in self.copies.items()}  # the only ones that are decoded
         self.accounts = collections.defaultdict(list)  # account -> its numbered events, by sequence
         for record in self.first.values():
             if record.result["account_sequence"]:
@@ -180,7 +180,7 @@ class Check:
 
     def excuses(self):
         """Trouble of database or broker is never an answer, nor is a bug of ours."""
-        for record in self.history.committed:
+        for record in self.first.values():
             if (record.result["error_reason"] or "").startswith("urn:error:sip-trunk:internal"):
                 yield Finding("excuse", f"{record.place}: {record.result['error_reason']}")
 
@@ -195,7 +195,7 @@ class Check:
         """Also what was aborted, and what the ledger holds."""
         bodies = collections.defaultdict(dict)
         for record in self.history.uncommitted + self.history.committed:
-            bodies[uuid.UUID(record.result["event_id"])].setdefault(record.body, record.place)
+            bodies[record.event_id].setdefault(record.body, record.place)
         for event, variants in bodies.items():
             is_list = any(item.kind == "list" for item in self.events.get(event, []))
             if len(variants) > 1 and not is_list:
