@@ -116,6 +116,46 @@ static void echo_correlation(rd_kafka_headers_t *headers, const struct record *r
     }
 }
 
+/* ---- trace context (W3C, level 1): version 00, trace id, parent id, flags ---- */
+
+enum { TRACEPARENT_SIZE = 55, SPAN_AT = 36, SPAN_DIGITS = 16 };
+
+static bool is_lower_hex(struct slice text, size_t from, size_t count) {
+    bool any = false;
+    for (size_t i = from; i < from + count; i++) {
+        char c = text.data[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+        any |= c != '0';
+    }
+    return any;
+}
+
+static bool is_traceparent(struct slice text) {
+    return text.size == TRACEPARENT_SIZE && memcmp(text.data, "00-", 3) == 0 &&
+           text.data[35] == '-' && text.data[52] == '-' && is_lower_hex(text, 3, 32) &&
+           is_lower_hex(text, SPAN_AT, SPAN_DIGITS) &&
+           (is_lower_hex(text, 53, 2) || memcmp(text.data + 53, "00", 2) == 0);
+}
+
+/* The same trace; our span is named after the event, so that copies agree. A malformed header is
+ * passed over. */
+static void continue_trace(rd_kafka_headers_t *headers, const struct record *record,
+                           const struct uuid *event_id) {
+    struct slice parent = kafka_header(record->headers, "traceparent");
+    struct slice state = kafka_header(record->headers, "tracestate");
+    char text[TRACEPARENT_SIZE], span[2 * 8 + 1];
+    if (!parent.data || !is_traceparent(parent))
+        return;
+    for (size_t i = 0; i < 8; i++)
+        snprintf(span + 2 * i, 3, "%02x", event_id->bytes[i]);
+    memcpy(text, parent.data, sizeof text);
+    memcpy(text + SPAN_AT, span, SPAN_DIGITS);
+    add(headers, "traceparent", (struct slice){.data = text, .size = sizeof text});
+    if (state.size <= MAX_CORRELATION)
+        add(headers, "tracestate", state);
+}
+
 static rd_kafka_headers_t *result_headers(const struct outputs *outputs,
                                           const struct command *command) {
     const struct ledger_entry *entry = command->answer;
@@ -132,9 +172,72 @@ static rd_kafka_headers_t *result_headers(const struct outputs *outputs,
     add_text(headers, "content-type", "application/avro");
     add(headers, "error-id", entry->error_reason);
     echo_correlation(headers, &command->record);
+    continue_trace(headers, &command->record, &entry->event_id);
     if (command->replayed)
         add_text(headers, "replayed", "true");
     return headers;
+}
+
+/* ---- reply topics ---- */
+
+enum { RECORD_OVERHEAD = 512 }; /* batch and record framing, generously */
+
+static size_t headers_size(const rd_kafka_headers_t *headers) {
+    const char *name;
+    const void *value;
+    size_t size, total = 0;
+    for (size_t i = 0; headers && !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
+        total += strlen(name) + size + 16;
+    return total;
+}
+
+/* The first of two spellings that is there: Spring's, then SmallRye's. */
+static struct slice either_header(const struct record *record, const char *spring,
+                                  const char *smallrye) {
+    struct slice value = kafka_header(record->headers, spring);
+    return value.data ? value : kafka_header(record->headers, smallrye);
+}
+
+/* The topic that a command asks its answer to, when it is allowed and usable. */
+static struct reply_topic *reply_topic(const struct outputs *outputs, const struct record *record) {
+    struct slice asked = either_header(record, "kafka_replyTopic", "REPLY_TOPIC");
+    for (size_t i = 0; asked.data && i < outputs->reply_topic_count; i++) {
+        struct reply_topic *topic = &outputs->reply_topics[i];
+        if (topic->partitions > 0 && slice_is(asked, topic->name) &&
+            strcmp(topic->name, outputs->results) != 0)
+            return topic;
+    }
+    return NULL;
+}
+
+/* The partition asked for: big-endian, of 4 bytes or passed over. False when it does not exist. */
+static bool reply_partition(const struct reply_topic *topic, const struct record *record,
+                            int32_t *ret) {
+    struct slice asked = either_header(record, "kafka_replyPartition", "REPLY_PARTITION");
+    uint32_t raw;
+    *ret = RD_KAFKA_PARTITION_UA;
+    if (asked.size != sizeof raw)
+        return true;
+    memcpy(&raw, asked.data, sizeof raw);
+    *ret = (int32_t)be32toh(raw);
+    return *ret >= 0 && *ret < topic->partitions;
+}
+
+/* Nothing that a header says can make this fail: what does not fit goes to the results topic only.
+ */
+static bool send_reply(struct producer *producer, const struct outputs *outputs,
+                       const struct command *command, struct slice key, struct slice value,
+                       const rd_kafka_headers_t *headers, struct error *err) {
+    struct reply_topic *topic = reply_topic(outputs, &command->record);
+    int32_t partition;
+    if (!topic || !reply_partition(topic, &command->record, &partition))
+        return true;
+    size_t size = key.size + value.size + headers_size(headers) + RECORD_OVERHEAD;
+    if ((int64_t)size > topic->max_message_bytes)
+        return true;
+    topic->used = true;
+    return producer_send(producer, topic->name, partition, key, value,
+                         rd_kafka_headers_copy(headers), err);
 }
 
 /* ---- results ---- */
@@ -144,25 +247,28 @@ static bool send_result(struct producer *producer, const struct outputs *outputs
     struct ledger_entry *entry = command->answer;
     if (!complete_entry(outputs, arena, entry, err))
         return false;
-    char *value = arena_alloc(arena, FRAMING_SIZE + entry->body.size);
-    char *key = arena_alloc(arena, UUID_TEXT_SIZE + 1);
-    if (!value || !key)
+    char *bytes = arena_alloc(arena, FRAMING_SIZE + entry->body.size);
+    char *key_text = arena_alloc(arena, UUID_TEXT_SIZE + 1);
+    if (!bytes || !key_text)
         return out_of_memory(err);
-    framing_write(entry->body_schema, value);
-    memcpy(value + FRAMING_SIZE, entry->body.data, entry->body.size);
-    struct slice key_text = SLICE_NONE;
+    framing_write(entry->body_schema, bytes);
+    memcpy(bytes + FRAMING_SIZE, entry->body.data, entry->body.size);
+    struct slice value = {.data = bytes, .size = FRAMING_SIZE + entry->body.size};
+    struct slice key = SLICE_NONE;
     if (command->account_id_valid) {
-        uuid_format(&command->account_id, key);
-        key_text = (struct slice){.data = key, .size = UUID_TEXT_SIZE};
+        uuid_format(&command->account_id, key_text);
+        key = (struct slice){.data = key_text, .size = UUID_TEXT_SIZE};
     }
-    return producer_send(producer, outputs->results, RD_KAFKA_PARTITION_UA, key_text,
-                         (struct slice){.data = value, .size = FRAMING_SIZE + entry->body.size},
-                         result_headers(outputs, command), err);
+    rd_kafka_headers_t *headers = result_headers(outputs, command);
+    if (!send_reply(producer, outputs, command, key, value, headers, err)) {
+        rd_kafka_headers_destroy(headers);
+        return false;
+    }
+    return producer_send(producer, outputs->results, RD_KAFKA_PARTITION_UA, key, value, headers,
+                         err);
 }
 
 /* ---- dead letters ---- */
-
-enum { RECORD_OVERHEAD = 512 }; /* batch and record framing, generously */
 
 static const struct dead_letter_topic *dead_letter_topic(const struct outputs *outputs,
                                                          struct slice commands) {
@@ -171,15 +277,6 @@ static const struct dead_letter_topic *dead_letter_topic(const struct outputs *o
             return &outputs->dead_letters[i];
     }
     return NULL;
-}
-
-static size_t headers_size(const rd_kafka_headers_t *headers) {
-    const char *name;
-    const void *value;
-    size_t size, total = 0;
-    for (size_t i = 0; headers && !rd_kafka_header_get_all(headers, i, &name, &value, &size); i++)
-        total += strlen(name) + size + 16;
-    return total;
 }
 
 /* Behind the headers as received, unless these alone are too large for the topic. */
@@ -262,6 +359,8 @@ static rd_kafka_topic_partition_list_t *offsets_of(const struct position *positi
 bool reply_batch(struct producer *producer, const struct outputs *outputs,
                  const struct batch *batch, const struct position *positions, size_t position_count,
                  struct error *err) {
+    for (size_t i = 0; i < outputs->reply_topic_count; i++)
+        outputs->reply_topics[i].used = false;
     if (!producer_begin(producer, err))
         return false;
     FAILPOINT("reply-begun");

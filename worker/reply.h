@@ -13,10 +13,21 @@ struct dead_letter_topic {
     int64_t max_message_bytes;
 };
 
+/* A topic that a command may ask its answer to go to as well (replies.allowed_topics). */
+struct reply_topic {
+    const char *name;
+    int partitions; /* 0: not there, or not usable; then it is as if it were not allowed */
+    int64_t max_message_bytes;
+    bool used;                /* by the latest transaction */
+    int64_t shunned_until_ms; /* it may be what made a transaction fail */
+};
+
 struct outputs {
     const char *results;
     struct dead_letter_topic *dead_letters; /* one for each command topic of the lane */
     size_t dead_letter_count;
+    struct reply_topic *reply_topics;
+    size_t reply_topic_count;
     struct slice source;                 /* ce_source */
     const struct avro_plan *result_plan; /* reads a stored body: the header's texts of a replay */
     uint64_t result_schema;

@@ -29,6 +29,7 @@ enum {
     METADATA_TIMEOUT_MS = 5000,
     MAX_STATEMENTS = 64,
     REPORT_AGAIN_MS = 30000,
+    SHUN_MS = 60000,
 };
 
 struct lane_keys {
@@ -113,7 +114,12 @@ static bool name_outputs(struct worker *worker, struct error *err) {
         topic->name = name;
         worker->outputs.dead_letter_count++;
     }
-    return worker->outputs.dead_letter_count == count ||
+    size_t replies = config_item_count(config, CONFIG_REPLIES_ALLOWED_TOPICS);
+    worker->outputs.reply_topics = calloc(replies + 1, sizeof *worker->outputs.reply_topics);
+    for (size_t i = 0; worker->outputs.reply_topics && i < replies; i++)
+        worker->outputs.reply_topics[worker->outputs.reply_topic_count++].name =
+            config_item(config, CONFIG_REPLIES_ALLOWED_TOPICS, i);
+    return (worker->outputs.dead_letter_count == count && worker->outputs.reply_topics) ||
            error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a worker");
 }
 
@@ -153,6 +159,7 @@ void worker_free(struct worker *worker) {
     for (size_t i = 0; i < worker->outputs.dead_letter_count; i++)
         free((void *)(uintptr_t)worker->outputs.dead_letters[i].name);
     free(worker->outputs.dead_letters);
+    free(worker->outputs.reply_topics);
     free(worker);
 }
 
@@ -188,10 +195,27 @@ static bool load_and_decide(struct worker *worker, const struct position *positi
     return decide_batch(&decider, &batch->set, batch->commands, batch->count, now_us, err);
 }
 
+/* A reply topic that may not be written would make each transaction fail again: after such a
+ * failure those that took part are left out for a while. */
+static void shun_reply_topics(struct worker *worker, const struct error *err) {
+    if (err->fault != FAULT_AUTH && err->fault != FAULT_STATE)
+        return;
+    for (size_t i = 0; i < worker->outputs.reply_topic_count; i++) {
+        struct reply_topic *topic = &worker->outputs.reply_topics[i];
+        if (!topic->used)
+            continue;
+        topic->shunned_until_ms = monotonic_ms() + SHUN_MS;
+        log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
+                  "answers go to the results topic only for a while: %s", err->message);
+    }
+}
+
 static bool reply(struct worker *worker, struct position *positions, size_t count,
                   struct error *err) {
-    if (!reply_batch(worker->producer, &worker->outputs, &worker->batch, positions, count, err))
+    if (!reply_batch(worker->producer, &worker->outputs, &worker->batch, positions, count, err)) {
+        shun_reply_topics(worker, err);
         return false;
+    }
     for (size_t i = 0; i < count; i++) {
         if (positions[i].batch_end >= 0)
             positions[i].committed_offset = positions[i].batch_end;
@@ -357,17 +381,42 @@ static bool ask_output_limits(struct worker *worker, struct error *err) {
     return true;
 }
 
+/* Anew at every recovery: a reply topic that went away must not be tried for ever. */
+static bool ask_reply_topics(struct worker *worker, struct error *err) {
+    rd_kafka_t *handle = producer_handle(worker->producer);
+    for (size_t i = 0; i < worker->outputs.reply_topic_count; i++) {
+        struct reply_topic *topic = &worker->outputs.reply_topics[i];
+        topic->partitions = 0;
+        topic->max_message_bytes = 0;
+        int partitions;
+        if (monotonic_ms() < topic->shunned_until_ms)
+            continue;
+        if (!kafka_partition_count(handle, topic->name, METADATA_TIMEOUT_MS, &partitions, err))
+            return false;
+        if (partitions > 0 && !kafka_max_message_bytes(handle, topic->name, METADATA_TIMEOUT_MS,
+                                                       &topic->max_message_bytes, err))
+            return false;
+        topic->partitions = partitions;
+        if (partitions == 0 && !topic->missing)
+            log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
+                      "reply topic %s does not exist: its answers go to the results topic only",
+                      topic->name);
+        topic->missing = partitions == 0;
+    }
+    return true;
+}
+
 static bool restore_producer(struct worker *worker, struct error *err) {
     if (worker->producer && !producer_abort(worker->producer)) {
         producer_free(worker->producer);
         worker->producer = NULL;
     }
     if (worker->producer)
-        return true;
+        return ask_reply_topics(worker, err);
     worker->producer = producer_new(worker->shared->config, worker->name, err);
     if (!worker->producer)
         return false;
-    if (ask_output_limits(worker, err))
+    if (ask_output_limits(worker, err) && ask_reply_topics(worker, err))
         return true;
     producer_free(worker->producer);
     worker->producer = NULL;
