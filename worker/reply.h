@@ -18,6 +18,7 @@ struct reply_topic {
     const char *name;
     int partitions; /* 0: not there, or not usable; then it is as if it were not allowed */
     int64_t max_message_bytes;
+    bool missing;             /* when it was last looked for */
     bool used;                /* by the latest transaction */
     int64_t shunned_until_ms; /* it may be what made a transaction fail */
 };
