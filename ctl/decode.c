@@ -4,12 +4,13 @@
 #include "common/avro_json.h"
 #include "common/kafka.h"
 #include "common/stop.h"
+#include "common/text.h"
 #include "ctl/command.h"
+#include "ctl/lines.h"
 #include "ctl/message.h"
 #include "ctl/topic_reader.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 
@@ -77,7 +78,6 @@ static bool take_option(int option, struct options *options) {
         options->show_passwords = true;
         return true;
     default:
-        command_usage(name, "there is no such option");
         return false;
     }
 }
@@ -88,7 +88,7 @@ static bool parse_options(int argc, char **argv, struct options *options) {
         {"partition", required_argument, NULL, 'p'}, {"offset", required_argument, NULL, 'o'},
         {"count", required_argument, NULL, 'n'},     {"hex", no_argument, NULL, 'x'},
         {"show-passwords", no_argument, NULL, 'w'},  {0}};
-    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+    for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
         if (!take_option(option, options))
             return false;
     }
@@ -101,10 +101,11 @@ static bool parse_options(int argc, char **argv, struct options *options) {
 
 /* ---- one message ---- */
 
-static void hide_password(const struct decode *decode, const char *type, json_t *json) {
-    if (decode->options->show_passwords || strcmp(type, "EditChannel") != 0)
-        return;
-    if (json_is_string(json_object_get(json, "password")))
+/* By the field's name alone: a writer's schema of another version may call its record otherwise, or
+ * have bytes in place of a text. */
+static void hide_password(const struct decode *decode, json_t *json) {
+    const json_t *password = json_object_get(json, "password");
+    if (password && !json_is_null(password) && !decode->options->show_passwords)
         json_object_set_new(json, "password", json_string(hidden));
 }
 
@@ -127,7 +128,7 @@ static bool decode_value(struct decode *decode, struct slice value, json_t **ret
     if (!(decode->decoder ? avro_json_decode(decode->decoder, value, &json, &type, err)
                           : message_decode(decode->messages, value, &json, &type, err)))
         return false;
-    hide_password(decode, type, json);
+    hide_password(decode, json);
     *ret = with_type(json, type);
     return *ret || error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a record");
 }
@@ -153,11 +154,16 @@ static int hex_digit(char digit) {
     return found ? (int)(found - digits) : -1;
 }
 
-/* In place; spaces are passed over. */
+/* psql writes bytes behind a backslash and an x; others behind a zero and an x. */
+static size_t hex_prefix(const char *text, size_t size) {
+    return size >= 2 && strchr("\\0", text[0]) && (text[1] | 0x20) == 'x' ? 2 : 0;
+}
+
+/* Into text itself; spaces are passed over. */
 static bool from_hex(char *text, size_t size, struct slice *ret, struct error *err) {
     size_t bytes = 0, digits = 0;
-    for (size_t i = 0; i < size; i++) {
-        if (strchr(" \t\r\n", text[i]) && text[i])
+    for (size_t i = hex_prefix(text, size); i < size; i++) {
+        if (memchr(" \t\r\n", text[i], 4))
             continue;
         int digit = hex_digit(text[i]);
         if (digit < 0)
@@ -169,62 +175,62 @@ static bool from_hex(char *text, size_t size, struct slice *ret, struct error *e
     return digits % 2 == 0 || error_set(err, FAULT_INPUT, "hex", "there is half a byte at the end");
 }
 
-static bool decode_hex_lines(struct decode *decode, FILE *in, struct error *err) {
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t size;
-    bool ok = true;
-    while (ok && (size = getline(&line, &capacity, in)) > 0) {
-        struct slice value;
-        number++;
-        ok = from_hex(line, (size_t)size, &value, err) &&
-             (value.size == 0 || decode_bytes(decode, value, err));
-        if (!ok)
-            error_prefix(err, "line %zu", number);
+static bool decode_hex_line(struct decode *decode, struct lines *lines, size_t size,
+                            struct error *err) {
+    struct slice value;
+    if (from_hex(lines->text, size, &value, err) && decode_bytes(decode, value, err))
+        return true;
+    return error_prefix(err, "line %zu", lines->number);
+}
+
+static bool decode_hex_lines(struct decode *decode, struct lines *lines, struct error *err) {
+    struct slice line;
+    bool ok;
+    while ((ok = lines_next(lines, &line, err)) && line.data) {
+        if (!line_is_blank(line) && !(ok = decode_hex_line(decode, lines, line.size, err)))
+            break;
     }
-    free(line);
     return ok;
 }
 
-static bool decode_whole_file(struct decode *decode, FILE *in, struct error *err) {
+static bool decode_whole_file(struct decode *decode, struct lines *file, struct error *err) {
     struct buffer bytes = {0};
     char *room = buffer_reserve(&bytes, MAX_FILE_BYTES);
-    bool ok = room != NULL;
-    if (ok)
-        bytes.size = fread(room, 1, MAX_FILE_BYTES, in);
-    else
-        error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the file");
-    ok = ok && decode_bytes(decode, buffer_slice(&bytes), err);
+    if (!room)
+        return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the file");
+    bytes.size = fread(room, 1, MAX_FILE_BYTES, file->in);
+    bool ok = !ferror(file->in) && decode_bytes(decode, buffer_slice(&bytes), err);
+    if (ferror(file->in))
+        error_set(err, FAULT_INPUT, "file", "cannot read %s: %s", file->path, strerror(errno));
     buffer_free(&bytes);
     return ok;
 }
 
 static bool decode_file(struct decode *decode, const char *path, struct error *err) {
-    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!in)
-        return error_set(err, FAULT_INPUT, "file", "%s: %s", path, strerror(errno));
-    bool ok = decode->options->hex ? decode_hex_lines(decode, in, err)
-                                   : decode_whole_file(decode, in, err);
-    if (in != stdin)
-        fclose(in);
+    struct lines file;
+    if (!lines_open(&file, path, err))
+        return false;
+    bool ok = decode->options->hex ? decode_hex_lines(decode, &file, err)
+                                   : decode_whole_file(decode, &file, err);
+    lines_close(&file);
     return ok;
 }
 
 /* ---- topics ---- */
 
+/* Text where it is one; a number that a framework wrote as bytes is shown as these. */
 static json_t *bytes_json(struct slice bytes) {
     if (!bytes.data)
         return json_null();
-    json_t *json = json_stringn(bytes.data, bytes.size);
-    if (json)
-        return json;
+    if (text_is_clean(bytes))
+        return json_stringn(bytes.data, bytes.size);
     struct buffer hex = {0};
     for (size_t i = 0; i < bytes.size; i++) {
         char pair[3];
         snprintf(pair, sizeof pair, "%02x", (unsigned char)bytes.data[i]);
         buffer_add_text(&hex, pair);
     }
-    json = json_pack("{s:s#}", "hex", hex.data, (int)hex.size);
+    json_t *json = json_pack("{s:s#}", "hex", hex.data, (int)hex.size);
     buffer_free(&hex);
     return json;
 }

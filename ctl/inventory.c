@@ -4,12 +4,8 @@
 #include "common/sql.h"
 #include "ctl/command.h"
 #include "ctl/inventory_store.h"
+#include "ctl/lines.h"
 
-#include <errno.h>
-#include <getopt.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static const char name[] = "inventory";
@@ -17,49 +13,44 @@ static const char name[] = "inventory";
 enum { BLOCK_LINES = 10000 };
 
 struct load {
-    FILE *in;
+    struct lines lines;
     PGconn *conn;
     struct inventory_block block;
-    size_t line;   /* last line read */
     size_t stored; /* last line whose block is stored */
     size_t counts[INVENTORY_TYPE_COUNT];
     bool shows_progress;
 };
 
-static bool is_blank(struct slice text) {
-    for (size_t i = 0; i < text.size; i++) {
-        if (!strchr(" \t\r\n", text.data[i]) || text.data[i] == '\0')
-            return false;
-    }
-    return true;
-}
-
-static bool add_line(struct load *load, struct slice text, struct error *err) {
-    load->line++;
-    if (is_blank(text) || inventory_line_add(&load->block, text, load->line, err))
+static bool add_line(struct load *load, struct slice line, struct error *err) {
+    size_t number = load->lines.number;
+    if (line_is_blank(line) || inventory_line_add(&load->block, line, number, err))
         return true;
-    return error_prefix(err, "line %zu", load->line);
+    return error_prefix(err, "line %zu", number);
 }
 
 /* Reads up to a block's last line; *ret_more is false when the input has ended. */
 static bool read_block(struct load *load, bool *ret_more, struct error *err) {
-    char *text = NULL;
-    size_t capacity = 0;
-    bool ok = true, more = true;
+    struct slice line;
     inventory_block_clear(&load->block);
     do {
-        errno = 0;
-        ssize_t size = getline(&text, &capacity, load->in);
-        if (size < 0 && !feof(load->in))
-            ok = error_set(err, FAULT_INPUT, "inventory-read", "reading line %zu: %s",
-                           load->line + 1, strerror(errno));
-        more = size >= 0;
-        if (more)
-            ok = add_line(load, (struct slice){.data = text, .size = (size_t)size}, err);
-    } while (ok && more && load->line % BLOCK_LINES != 0);
-    free(text);
-    *ret_more = more;
-    return ok;
+        if (!lines_next(&load->lines, &line, err))
+            return false;
+        if (line.data && !add_line(load, line, err))
+            return false;
+    } while (line.data && load->lines.number % BLOCK_LINES != 0);
+    *ret_more = line.data != NULL;
+    return true;
+}
+
+/* What the store refuses without a word of ours is bad input all the same, if not by a known line.
+ */
+static bool store_block(struct load *load, struct error *err) {
+    if (inventory_store_block(load->conn, &load->block, err))
+        return true;
+    if (err->fault != FAULT_STATEMENT)
+        return false;
+    err->fault = FAULT_INPUT;
+    return error_prefix(err, "one of lines %zu to %zu", load->stored + 1, load->lines.number);
 }
 
 static void show_progress(const struct load *load, const char *end) {
@@ -69,9 +60,9 @@ static void show_progress(const struct load *load, const char *end) {
 
 static bool load_all(struct load *load, struct error *err) {
     for (bool more = true; more;) {
-        if (!read_block(load, &more, err) || !inventory_store_block(load->conn, &load->block, err))
+        if (!read_block(load, &more, err) || !store_block(load, err))
             return false;
-        load->stored = load->line;
+        load->stored = load->lines.number;
         for (size_t i = 0; i < INVENTORY_TYPE_COUNT; i++)
             load->counts[i] += load->block.counts[i];
         show_progress(load, "");
@@ -80,19 +71,21 @@ static bool load_all(struct load *load, struct error *err) {
 }
 
 static void print_summary(const struct load *load) {
-    printf("loaded %zu lines:", load->line);
-    const char *separator = " ";
+    size_t lines = load->lines.number;
+    printf("loaded %zu line%s", lines, command_plural(lines));
+    const char *separator = ": ";
     for (size_t i = 0; i < INVENTORY_TYPE_COUNT; i++) {
         if (load->counts[i] == 0)
             continue;
-        printf("%s%zu %s", separator, load->counts[i], inventory_type_name((enum inventory_type)i));
+        printf("%s%s %zu", separator, inventory_type_name((enum inventory_type)i), load->counts[i]);
         separator = ", ";
     }
     printf("\n");
 }
 
 static int fail(const struct load *load, struct error *err) {
-    show_progress(load, "\n");
+    if (load->stored)
+        show_progress(load, "\n");
     int status = command_fail(name, err);
     if (load->stored)
         fprintf(stderr, "lines 1 to %zu are stored, nothing from line %zu on\n", load->stored,
@@ -108,17 +101,19 @@ static bool open_database(struct load *load, const struct config *config, struct
     return load->conn && migrate_check(load->conn, err) && inventory_store_prepare(load->conn, err);
 }
 
-static int run_load(const struct config *config, FILE *in) {
-    struct load load = {.in = in, .shows_progress = isatty(STDERR_FILENO)};
+static int run_load(const struct config *config, const char *path) {
+    struct load load = {.shows_progress = isatty(STDERR_FILENO)};
     struct error err = {0};
-    bool ok = open_database(&load, config, &err) && load_all(&load, &err);
     int status = EXIT_DONE;
-    if (ok) {
+    if (!lines_open(&load.lines, path, &err))
+        return command_fail(name, &err);
+    if (open_database(&load, config, &err) && load_all(&load, &err)) {
         show_progress(&load, "\n");
         print_summary(&load);
     } else {
         status = fail(&load, &err);
     }
+    lines_close(&load.lines);
     inventory_block_free(&load.block);
     PQfinish(load.conn);
     return status;
@@ -126,19 +121,9 @@ static int run_load(const struct config *config, FILE *in) {
 
 int command_inventory(const struct config *config, int argc, char **argv) {
     static const struct option longs[] = {{0}};
-    if (getopt_long(argc, argv, "", longs, NULL) != -1)
-        return command_usage(name, "unknown option");
+    if (command_option(name, argc, argv, ":", longs) != -1)
+        return EXIT_USAGE;
     if (argc - optind != 2 || strcmp(argv[optind], "load") != 0)
         return command_usage(name, "say load and a file, or load -");
-    const char *path = argv[optind + 1];
-    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!in) {
-        struct error err;
-        error_set(&err, FAULT_INPUT, "inventory-read", "cannot read %s: %s", path, strerror(errno));
-        return command_fail(name, &err);
-    }
-    int status = run_load(config, in);
-    if (in != stdin)
-        fclose(in);
-    return status;
+    return run_load(config, argv[optind + 1]);
 }

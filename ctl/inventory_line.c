@@ -5,6 +5,7 @@
 #include "common/nearest.h"
 #include "common/text.h"
 #include "common/uuid.h"
+#include "ctl/lines.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -316,14 +317,8 @@ static bool put_line(struct inventory_block *block, json_t *line, size_t number,
 
 bool inventory_line_add(struct inventory_block *block, struct slice text, size_t number,
                         struct error *err) {
-    json_error_t parse_error;
-    json_t *line = json_loadb(text.data, text.size, JSON_REJECT_DUPLICATES, &parse_error);
-    if (!line)
-        return error_set(err, FAULT_INPUT, "inventory-line", "no JSON: %s (column %d)",
-                         parse_error.text, parse_error.column);
-    bool ok = json_is_object(line)
-                  ? put_line(block, line, number, err)
-                  : error_set(err, FAULT_INPUT, "inventory-line", "no JSON object");
+    json_t *line = line_object(text, err);
+    bool ok = line && put_line(block, line, number, err);
     json_decref(line);
     return ok;
 }

@@ -7,6 +7,7 @@
 #include "common/framing.h"
 #include "common/nearest.h"
 #include "common/uuid.h"
+#include "ctl/lines.h"
 
 #include <stdlib.h>
 
@@ -138,8 +139,6 @@ static bool encode(struct type *type, json_t *json, struct json_command *ret, st
 
 static bool encode_object(struct json_commands *commands, json_t *json, bool generate_id,
                           struct json_command *ret, struct error *err) {
-    if (!json_is_object(json))
-        return error_set(err, FAULT_INPUT, "type", ": a command is a JSON object");
     struct type *type = find_type(commands, json, err);
     if (!type)
         return false;
@@ -150,12 +149,8 @@ static bool encode_object(struct json_commands *commands, json_t *json, bool gen
 
 bool json_command_encode(struct json_commands *commands, struct slice line, bool generate_id,
                          struct json_command *ret, struct error *err) {
-    json_error_t why;
-    json_t *json = json_loadb(line.data, line.size, JSON_REJECT_DUPLICATES, &why);
-    if (!json)
-        return error_set(err, FAULT_INPUT, "type", ": this is not JSON: column %d: %s", why.column,
-                         why.text);
-    bool ok = encode_object(commands, json, generate_id, ret, err);
+    json_t *json = line_object(line, err);
+    bool ok = json && encode_object(commands, json, generate_id, ret, err);
     json_decref(json);
     return ok;
 }

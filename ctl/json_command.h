@@ -24,7 +24,7 @@ struct json_command {
 void json_command_free(struct json_command *command);
 
 /* generate_id: a command without command_id gets a random one. FAULT_INPUT with a reason's name as
- * id, and a message that begins with the JSON Pointer of the field. */
+ * id, and a message that begins with the JSON Pointer of the field if it is about one. */
 bool json_command_encode(struct json_commands *commands, struct slice line, bool generate_id,
                          struct json_command *ret, struct error *err) MUST_CHECK;
 

@@ -4,10 +4,7 @@
 #include "common/nearest.h"
 #include "ctl/command.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_OVERRIDES = 64 };
@@ -22,36 +19,6 @@ static const struct command {
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
-
-/* ---- for the subcommands ---- */
-
-int command_usage(const char *name, const char *format, ...) {
-    fprintf(stderr, "siptrunkctl %s: ", name);
-    va_list args;
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fprintf(stderr, "\nSee siptrunkctl %s --help.\n", name);
-    return EXIT_USAGE;
-}
-
-int command_fail(const char *name, const struct error *err) {
-    fprintf(stderr, "siptrunkctl %s: %s\n", name, err->message);
-    return fault_exit_code(err->fault);
-}
-
-bool command_number(const char *name, const char *option, const char *text, long min, long max,
-                    long *ret) {
-    char *end;
-    errno = 0;
-    long number = strtol(text, &end, 10);
-    if (errno || end == text || *end || number < min || number > max) {
-        command_usage(name, "%s takes a whole number from %ld to %ld", option, min, max);
-        return false;
-    }
-    *ret = number;
-    return true;
-}
 
 /* ---- help ---- */
 
@@ -78,9 +45,8 @@ static int unknown_command(const char *name) {
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         nearest_offer(&nearest, commands[i].name);
     char hint[2 * NEAREST_MAX_NAME];
-    fprintf(stderr, "siptrunkctl: there is no command %s%s\nSee siptrunkctl --help.\n", name,
-            nearest_hint(&nearest, hint, sizeof hint));
-    return EXIT_USAGE;
+    return command_usage(NULL, "there is no command %s%s", name,
+                         nearest_hint(&nearest, hint, sizeof hint));
 }
 
 static const struct command *find_command(const char *name) {
@@ -152,16 +118,14 @@ int main(int argc, char **argv) {
     static const struct option longs[] = {
         {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'}, {0}};
     struct options options = {.file = NULL};
-    for (int option; (option = getopt_long(argc, argv, "+c:X:h", longs, NULL)) != -1;) {
+    for (int option; (option = command_option(NULL, argc, argv, "+:c:X:h", longs)) != -1;) {
         switch (option) {
         case 'c':
             options.file = optarg;
             break;
         case 'X':
-            if (options.override_count == MAX_OVERRIDES) {
-                fprintf(stderr, "siptrunkctl: more than %d times -X\n", MAX_OVERRIDES);
-                return EXIT_USAGE;
-            }
+            if (options.override_count == MAX_OVERRIDES)
+                return command_usage(NULL, "more than %d times -X", MAX_OVERRIDES);
             options.overrides[options.override_count++] = optarg;
             break;
         case 'h':
@@ -171,7 +135,6 @@ int main(int argc, char **argv) {
             printf("siptrunkctl %s\n", SIPTRUNK_VERSION);
             return EXIT_DONE;
         default:
-            fprintf(stderr, "See siptrunkctl --help.\n");
             return EXIT_USAGE;
         }
     }

@@ -5,7 +5,6 @@
 #include "common/sql.h"
 #include "ctl/command.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,10 +70,9 @@ static const struct {
 int command_migrate(const struct config *config, int argc, char **argv) {
     static const struct option longs[] = {{"wait", required_argument, NULL, 'w'}, {0}};
     long wait_seconds = 0;
-    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
-        if (option != 'w')
-            return command_usage(name, "unknown option");
-        if (!command_number(name, "--wait", optarg, 0, MAX_WAIT_SECONDS, &wait_seconds))
+    for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
+        if (option != 'w' ||
+            !command_number(name, "--wait", optarg, 0, MAX_WAIT_SECONDS, &wait_seconds))
             return EXIT_USAGE;
     }
     for (size_t i = 0; argc - optind == 1 && i < sizeof actions / sizeof actions[0]; i++) {

@@ -2,8 +2,7 @@
  */
 #include "ctl/result_view.h"
 
-#include "common/stop.h"
-#include "common/uuid.h"
+#include "ctl/command.h"
 #include "ctl/sequences.h"
 #include "ctl/table.h"
 #include "ctl/uuid_map.h"
@@ -19,6 +18,8 @@ struct result_view {
     struct table *table;
     struct uuid_map seen; /* event ids */
     struct sequences *sequences;
+    struct uuid account;
+    bool one_account;
     size_t shown, rejected, copies, unreadable, missing;
 };
 
@@ -58,6 +59,11 @@ void result_view_free(struct result_view *view) {
     sequences_free(view->sequences);
     uuid_map_free(&view->seen);
     free(view);
+}
+
+void result_view_only(struct result_view *view, const struct uuid *account) {
+    view->account = *account;
+    view->one_account = true;
 }
 
 /* ---- printing ---- */
@@ -150,18 +156,20 @@ static bool look_for_copy(struct result_view *view, const json_t *result, bool *
 }
 
 /* Numbers begin with 1; 0 stands for results that have none. */
-static bool note_sequence(struct result_view *view, const json_t *result) {
-    struct uuid account;
+static bool note_sequence(struct result_view *view, const json_t *result,
+                          const struct uuid *account, int64_t timestamp_ms) {
     json_int_t number = integer(result, "account_sequence");
-    if (number <= 0 || !uuid_parse(slice_of(text(result, "account_id")), &account))
-        return true;
-    return sequences_see(view->sequences, &account, number, monotonic_ms());
+    return number <= 0 || sequences_see(view->sequences, account, number, timestamp_ms);
 }
 
-static bool take(struct result_view *view, const json_t *result, result_filter *filter,
-                 void *context, struct error *err) {
-    bool copy;
-    if (!note_sequence(view, result) || !look_for_copy(view, result, &copy))
+static bool take(struct result_view *view, const json_t *result, int64_t timestamp_ms,
+                 result_filter *filter, void *context, struct error *err) {
+    struct uuid account;
+    bool copy, known = uuid_parse(slice_of(text(result, "account_id")), &account);
+    if (view->one_account && !(known && uuid_equal(&account, &view->account)))
+        return true;
+    if ((known && !note_sequence(view, result, &account, timestamp_ms)) ||
+        !look_for_copy(view, result, &copy))
         return out_of_memory(err);
     view->copies += copy;
     if (copy || (filter && !filter(context, result)))
@@ -188,7 +196,8 @@ bool result_view_take(struct result_view *view, const rd_kafka_message_t *record
     }
     bool ok = true;
     if (strcmp(type, "CommandResult") == 0) {
-        ok = take(view, result, filter, context, err);
+        rd_kafka_timestamp_type_t ignored;
+        ok = take(view, result, rd_kafka_message_timestamp(record, &ignored), filter, context, err);
     } else {
         error_set(&why, FAULT_INPUT, "type", "it is a %s", type);
         tell_unreadable(view, record, &why);
@@ -204,35 +213,46 @@ void result_view_flush(struct result_view *view) {
         fflush(stdout);
 }
 
-static void tell_missing(void *context, const struct uuid *account, int64_t from, int64_t to) {
-    struct result_view *view = context;
+static void tell_gap(const struct uuid *account, int64_t from, int64_t to, const char *what) {
     char id[UUID_TEXT_SIZE + 1];
     uuid_format(account, id);
-    view->missing += (size_t)(to - from + 1);
     if (from == to)
-        fprintf(stderr, "account %s: result number %" PRId64 " is missing\n", id, from);
+        fprintf(stderr, "account %s: result number %" PRId64 " is %s\n", id, from, what);
     else
-        fprintf(stderr, "account %s: result numbers %" PRId64 " to %" PRId64 " are missing\n", id,
-                from, to);
+        fprintf(stderr, "account %s: result numbers %" PRId64 " to %" PRId64 " are %s\n", id, from,
+                to, what);
+}
+
+static void tell_missing(void *context, const struct uuid *account, int64_t from, int64_t to) {
+    struct result_view *view = context;
+    view->missing += (size_t)(to - from + 1);
+    tell_gap(account, from, to, "missing");
+}
+
+static void tell_late(void *context, const struct uuid *account, int64_t from, int64_t to) {
+    (void)context;
+    tell_gap(account, from, to, "not there yet");
 }
 
 void result_view_report_missing(struct result_view *view, int64_t noticed_ms) {
     sequences_report(view->sequences, noticed_ms, tell_missing, view);
 }
 
-static const char *plural(size_t count) {
-    return count == 1 ? "" : "s";
+void result_view_report_late(struct result_view *view) {
+    sequences_report(view->sequences, INT64_MAX, tell_late, view);
 }
 
 void result_view_summary(const struct result_view *view) {
-    fprintf(stderr, "%zu result%s, %zu rejected", view->shown, plural(view->shown), view->rejected);
+    fprintf(stderr, "%zu result%s, %zu rejected", view->shown, command_plural(view->shown),
+            view->rejected);
     if (view->copies)
         fprintf(stderr, "; %zu repeated cop%s left out", view->copies,
                 view->copies == 1 ? "y" : "ies");
     if (view->unreadable)
-        fprintf(stderr, "; %zu unreadable record%s", view->unreadable, plural(view->unreadable));
+        fprintf(stderr, "; %zu unreadable record%s", view->unreadable,
+                command_plural(view->unreadable));
     if (view->missing)
-        fprintf(stderr, "; %zu number%s MISSING", view->missing, plural(view->missing));
+        fprintf(stderr, "; %zu number%s MISSING", view->missing, command_plural(view->missing));
     fprintf(stderr, "\n");
 }
 

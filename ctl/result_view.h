@@ -4,6 +4,7 @@
 #ifndef SIPTRUNK_CTL_RESULT_VIEW_H
 #define SIPTRUNK_CTL_RESULT_VIEW_H
 
+#include "common/uuid.h"
 #include "ctl/message.h"
 
 #include <librdkafka/rdkafka.h>
@@ -18,6 +19,9 @@ struct result_view *result_view_new(enum result_format format, const char *schem
                                     struct error *err);
 void result_view_free(struct result_view *view); /* accepts NULL */
 
+/* As if there were no results of other accounts. */
+void result_view_only(struct result_view *view, const struct uuid *account);
+
 /* Whether to show a result; all are counted in the sequences. */
 typedef bool result_filter(void *context, const json_t *result);
 
@@ -30,9 +34,12 @@ bool result_view_take(struct result_view *view, const rd_kafka_message_t *record
 /* Prints rows that wait to be aligned. */
 void result_view_flush(struct result_view *view);
 
-/* Tells on standard error of sequence numbers that are missing since that time (monotonic_ms) or
- * before. */
+/* Tells on standard error of sequence numbers that are missing since that time, in Kafka's
+ * milliseconds, or before, each once. */
 void result_view_report_missing(struct result_view *view, int64_t noticed_ms);
+
+/* Then, of those that are missing but may still come. They do not count as missing. */
+void result_view_report_late(struct result_view *view);
 
 /* The closing line, on standard error. */
 void result_view_summary(const struct result_view *view);

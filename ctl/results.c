@@ -6,35 +6,35 @@
 #include "ctl/result_view.h"
 #include "ctl/topic_reader.h"
 
-#include <getopt.h>
 #include <signal.h>
-#include <strings.h>
+#include <time.h>
 
 static const char name[] = "results";
 
 enum {
     POLL_MS = 200,
-    FLUSH_MS = 500,     /* rows wait that long for others to be aligned with */
-    GAP_MS = 30000,     /* a number that is missing longer is told of */
+    FLUSH_MS = 500, /* rows wait that long for others to be aligned with */
+    GAP_MS = 30000, /* a number that is missing longer is lost: until then a worker's session, its
+                       transaction and the broker's cleanup may have to time out */
     SILENCE_MS = 30000, /* without --follow: so long with nothing to read means trouble */
-    EXIT_INTERRUPTED = 130
 };
 
 struct options {
     bool follow;
     bool from_end;
     enum result_format format;
-    const char *account, *batch; /* NULL: any */
+    struct uuid account;
+    bool one_account;
+    const char *batch; /* NULL: any */
 };
 
 /* ---- options ---- */
 
-static bool check_account(const char *account) {
-    struct uuid ignored;
-    if (uuid_parse(slice_of(account), &ignored))
-        return true;
-    command_usage(name, "--account takes a UUID");
-    return false;
+static bool take_account(const char *text, struct options *options) {
+    options->one_account = uuid_parse(slice_of(text), &options->account);
+    if (!options->one_account)
+        command_usage(name, "--account takes a UUID");
+    return options->one_account;
 }
 
 static bool parse_options(int argc, char **argv, struct options *options) {
@@ -43,13 +43,14 @@ static bool parse_options(int argc, char **argv, struct options *options) {
         {"batch", required_argument, NULL, 'b'}, {"from-beginning", no_argument, NULL, 's'},
         {"from-end", no_argument, NULL, 'e'},    {"json", no_argument, NULL, 'j'},
         {"table", no_argument, NULL, 't'},       {0}};
-    for (int option; (option = getopt_long(argc, argv, "f", longs, NULL)) != -1;) {
+    for (int option; (option = command_option(name, argc, argv, ":f", longs)) != -1;) {
         switch (option) {
         case 'f':
             options->follow = true;
             break;
         case 'a':
-            options->account = optarg;
+            if (!take_account(optarg, options))
+                return false;
             break;
         case 'b':
             options->batch = optarg;
@@ -63,7 +64,6 @@ static bool parse_options(int argc, char **argv, struct options *options) {
             options->format = option == 'j' ? RESULT_JSON : RESULT_TABLE;
             break;
         default:
-            command_usage(name, "there is no such option");
             return false;
         }
     }
@@ -71,28 +71,15 @@ static bool parse_options(int argc, char **argv, struct options *options) {
         command_usage(name, "%s is one argument too many", argv[optind]);
         return false;
     }
-    return !options->account || check_account(options->account);
+    return true;
 }
 
 /* ---- reading ---- */
 
-static bool wanted(void *context, const json_t *result) {
+static bool in_batch(void *context, const json_t *result) {
     const struct options *options = context;
-    const char *account = json_string_value(json_object_get(result, "account_id"));
     const char *batch = json_string_value(json_object_get(result, "batch_id"));
-    if (options->account && (!account || strcasecmp(account, options->account) != 0))
-        return false;
     return !options->batch || (batch && strcmp(batch, options->batch) == 0);
-}
-
-static bool open_topics(struct topic_reader *reader, const struct config *config, bool from_end,
-                        struct error *err) {
-    const char *results = config_text(config, CONFIG_TOPICS_RESULTS);
-    const char *bulk = config_text(config, CONFIG_TOPICS_RESULTS_BULK);
-    return topic_reader_add_topic(reader, results, from_end, err) &&
-           (!*bulk || strcmp(bulk, results) == 0 ||
-            topic_reader_add_topic(reader, bulk, from_end, err)) &&
-           topic_reader_start(reader, err);
 }
 
 struct loop {
@@ -103,6 +90,13 @@ struct loop {
     int64_t heard_ms;   /* when a record came last */
 };
 
+/* As Kafka's timestamps. */
+static int64_t wall_clock_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* What is due by the clock. */
 static bool tick(struct loop *loop, struct error *err) {
     int64_t now = monotonic_ms();
@@ -111,7 +105,7 @@ static bool tick(struct loop *loop, struct error *err) {
         loop->flushed_ms = now;
     }
     if (loop->options->follow) {
-        result_view_report_missing(loop->view, now - GAP_MS);
+        result_view_report_missing(loop->view, wall_clock_ms() - GAP_MS);
         return true;
     }
     if (now - loop->heard_ms < SILENCE_MS)
@@ -129,7 +123,7 @@ static bool read_results(struct loop *loop, struct error *err) {
         rd_kafka_message_t *record;
         ok = topic_reader_next(loop->reader, POLL_MS, &record, err);
         if (ok && record) {
-            ok = result_view_take(loop->view, record, wanted, loop->options, err);
+            ok = result_view_take(loop->view, record, in_batch, loop->options, err);
             loop->heard_ms = monotonic_ms();
         }
         if (record)
@@ -155,7 +149,8 @@ static int finish(struct loop *loop, bool ok, const struct error *err) {
     result_view_flush(loop->view);
     if (!ok)
         return command_fail(name, err);
-    result_view_report_missing(loop->view, INT64_MAX);
+    result_view_report_missing(loop->view, wall_clock_ms() - GAP_MS);
+    result_view_report_late(loop->view);
     result_view_summary(loop->view);
     if (stop_requested())
         return EXIT_INTERRUPTED;
@@ -171,9 +166,12 @@ int command_results(const struct config *config, int argc, char **argv) {
     int status;
     catch_signals();
     loop.view = result_view_new(options.format, config_text(config, CONFIG_SCHEMA_DIR), &err);
+    if (loop.view && options.one_account)
+        result_view_only(loop.view, &options.account);
     if (loop.view)
         loop.reader = topic_reader_new(config, &err);
-    if (loop.reader && open_topics(loop.reader, config, options.from_end, &err))
+    if (loop.reader && topic_reader_add_results(loop.reader, config, options.from_end, &err) &&
+        topic_reader_start(loop.reader, &err))
         status = finish(&loop, read_results(&loop, &err), &err);
     else
         status = command_fail(name, &err);

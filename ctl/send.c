@@ -2,15 +2,15 @@
  * json_command.c. */
 #include "common/kafka.h"
 #include "common/stop.h"
+#include "common/text.h"
 #include "ctl/command.h"
 #include "ctl/json_command.h"
+#include "ctl/lines.h"
 #include "ctl/result_view.h"
 #include "ctl/topic_reader.h"
 #include "ctl/uuid_map.h"
 
-#include <errno.h>
-#include <getopt.h>
-#include <limits.h>
+#include <ctype.h>
 #include <stdlib.h>
 
 static const char name[] = "send";
@@ -18,9 +18,13 @@ static const char name[] = "send";
 enum {
     MAX_HEADERS = 32,
     MAX_LINE_ERRORS = 20, /* bad lines told of by number; the rest is counted */
-    SEND_TIMEOUT_MS = 30000,
+    MAX_SHOWN_ID = 128,   /* a result repeats no more of an id */
+    BROKER_TIMEOUT_MS = 10000,
     POLL_MS = 200,
 };
+
+/* Of a command whose result is waited for. */
+enum { AWAITED = 1, ANSWERED };
 
 struct options {
     const char *topic;
@@ -40,8 +44,10 @@ struct outgoing {
 struct sending {
     const struct options *options;
     struct outgoing *records;
-    size_t count, capacity, bad, refused;
-    struct uuid_map waiting; /* command ids whose result is awaited: 1, then 2 once it came */
+    size_t count, capacity, bad;
+    size_t delivered, refused; /* what the broker said */
+    struct uuid_map waiting;   /* commands that are waited for, by name_of_command */
+    struct digests *digests;   /* with --wait */
     size_t awaited;
     struct error first_refusal;
 };
@@ -79,7 +85,6 @@ static bool take_option(int option, struct options *options) {
         options->wait = true;
         return !optarg || command_number(name, "--wait", optarg, 1, 86400, &options->wait_seconds);
     default:
-        command_usage(name, "there is no such option");
         return false;
     }
 }
@@ -94,7 +99,7 @@ static bool parse_options(int argc, char **argv, struct options *options) {
                                           {"quiet", no_argument, NULL, 'q'},
                                           {"wait", optional_argument, NULL, 'w'},
                                           {0}};
-    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+    for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
         if (!take_option(option, options))
             return false;
     }
@@ -115,18 +120,47 @@ static bool out_of_memory(struct error *err) {
     return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the commands");
 }
 
+/* A command by its two ids as they were sent, whatever they are, and as its result repeats them:
+ * cut, and not in every case of letters. */
+static struct uuid name_of_command(struct sending *sending, struct slice account,
+                                   struct slice command) {
+    static const struct uuid no_space;
+    struct slice ids[] = {text_cut(account, MAX_SHOWN_ID), text_cut(command, MAX_SHOWN_ID)};
+    char text[2 * (MAX_SHOWN_ID + 1)];
+    size_t size = 0;
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < ids[k].size; i++)
+            text[size++] = (char)tolower((unsigned char)ids[k].data[i]);
+        text[size++] = '\0';
+    }
+    return uuid_v5(sending->digests, &no_space, (struct slice){.data = text, .size = size});
+}
+
 static bool await_result(struct sending *sending, const struct json_command *command,
                          struct error *err) {
-    struct uuid id;
     bool is_new;
-    if (!sending->options->wait || !uuid_parse(buffer_slice(&command->command_id), &id))
+    if (!sending->options->wait)
         return true;
+    struct uuid id = name_of_command(sending, buffer_slice(&command->account_id),
+                                     buffer_slice(&command->command_id));
     uint32_t *state = uuid_map_put(&sending->waiting, &id, &is_new);
     if (!state)
         return out_of_memory(err);
-    *state = 1;
+    *state = AWAITED;
     sending->awaited += is_new;
     return true;
+}
+
+/* Whatever the case of its letters, an account has one partition. */
+static struct slice key_of(const struct options *options, const struct json_command *command,
+                           char text[UUID_TEXT_SIZE + 1]) {
+    struct uuid account;
+    if (options->key)
+        return slice_of(options->key);
+    if (!uuid_parse(buffer_slice(&command->account_id), &account))
+        return buffer_slice(&command->account_id);
+    uuid_format(&account, text);
+    return slice_of(text);
 }
 
 static bool keep(struct sending *sending, const struct json_command *command, struct error *err) {
@@ -138,8 +172,8 @@ static bool keep(struct sending *sending, const struct json_command *command, st
         sending->records = bigger;
         sending->capacity = capacity;
     }
-    struct slice key = sending->options->key ? slice_of(sending->options->key)
-                                             : buffer_slice(&command->account_id);
+    char text[UUID_TEXT_SIZE + 1];
+    struct slice key = key_of(sending->options, command, text);
     struct slice value = buffer_slice(&command->record);
     char *bytes = malloc(key.size + value.size);
     if (!bytes)
@@ -150,10 +184,6 @@ static bool keep(struct sending *sending, const struct json_command *command, st
     sending->records[sending->count++] =
         (struct outgoing){.bytes = bytes, .key_size = key.size, .value_size = value.size};
     return await_result(sending, command, err);
-}
-
-static bool is_blank(const char *line) {
-    return line[strspn(line, " \t\r\n")] == '\0';
 }
 
 /* A bad line is told of and counted; false only for trouble of another kind. */
@@ -172,32 +202,28 @@ static bool take_line(struct sending *sending, struct json_commands *commands,
     return true;
 }
 
-static bool read_lines(struct sending *sending, FILE *in, struct error *err) {
-    struct json_commands *commands = json_commands_new(err);
+static bool take_lines(struct sending *sending, struct json_commands *commands, struct lines *lines,
+                       struct error *err) {
     struct json_command command = {0};
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t size;
-    bool ok = commands != NULL;
-    while (ok && (size = getline(&line, &capacity, in)) > 0) {
-        number++;
-        if (!is_blank(line))
-            ok = take_line(sending, commands, &command,
-                           (struct slice){.data = line, .size = (size_t)size}, number, err);
+    struct slice line;
+    bool ok;
+    while ((ok = lines_next(lines, &line, err)) && line.data) {
+        if (!line_is_blank(line) &&
+            !(ok = take_line(sending, commands, &command, line, lines->number, err)))
+            break;
     }
-    free(line);
     json_command_free(&command);
-    json_commands_free(commands);
     return ok;
 }
 
 static bool read_file(struct sending *sending, const char *path, struct error *err) {
-    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-    if (!in)
-        return error_set(err, FAULT_INPUT, "file", "%s: %s", path, strerror(errno));
-    bool ok = read_lines(sending, in, err);
-    if (in != stdin)
-        fclose(in);
+    struct lines lines;
+    if (!lines_open(&lines, path, err))
+        return false;
+    struct json_commands *commands = json_commands_new(err);
+    bool ok = commands && take_lines(sending, commands, &lines, err);
+    json_commands_free(commands);
+    lines_close(&lines);
     if (ok && sending->bad > MAX_LINE_ERRORS)
         fprintf(stderr, "... and %zu more bad lines\n", sending->bad - MAX_LINE_ERRORS);
     if (ok && sending->bad > 0 && !sending->options->skip_bad)
@@ -213,14 +239,17 @@ static bool read_file(struct sending *sending, const char *path, struct error *e
 static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque) {
     struct sending *sending = opaque;
     (void)producer;
-    if (message->err && sending->refused++ == 0)
-        kafka_code_error(message->err, "the broker took no command", &sending->first_refusal);
+    if (!message->err)
+        sending->delivered++;
+    else if (sending->refused++ == 0)
+        kafka_code_error(message->err, "sending", &sending->first_refusal);
 }
 
 static rd_kafka_t *new_producer(const struct config *config, struct sending *sending,
                                 struct error *err) {
+    /* A queue so short that no record grows old in it: the timeout counts from its entry. */
     static const struct kafka_property defaults[] = {
-        {"linger.ms", "5"}, {"queue.buffering.max.messages", "1000000"}, {NULL, NULL}};
+        {"linger.ms", "5"}, {"queue.buffering.max.messages", "100000"}, {NULL, NULL}};
     static const struct kafka_property enforced[] = {{"enable.idempotence", "true"},
                                                      {"acks", "all"},
                                                      {"partitioner", "murmur2_random"},
@@ -269,30 +298,39 @@ static bool produce_one(rd_kafka_t *producer, const char *topic, const struct op
     }
 }
 
+/* Stops at the first record that the broker does not take: commands of an account keep their order.
+ */
+static bool produce(rd_kafka_t *producer, struct sending *sending, const char *topic,
+                    struct error *err) {
+    bool ok = true;
+    for (size_t i = 0; ok && sending->refused == 0 && i < sending->count; i++) {
+        ok = produce_one(producer, topic, sending->options, &sending->records[i], err);
+        rd_kafka_poll(producer, 0);
+    }
+    if (!ok || sending->refused > 0)
+        rd_kafka_purge(producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    while (rd_kafka_flush(producer, POLL_MS)) /* ends: each record has message.timeout.ms */
+        continue;
+    if (ok && sending->refused > 0)
+        *err = sending->first_refusal;
+    if (ok && sending->refused == 0)
+        return true;
+    return error_prefix(err, "only %zu of %zu commands were sent, send all of them again",
+                        sending->delivered, sending->count);
+}
+
 static bool produce_all(struct sending *sending, const struct config *config, const char *topic,
                         struct error *err) {
     int partitions = 0;
     rd_kafka_t *producer = new_producer(config, sending, err);
     if (!producer)
         return false;
-    bool ok = kafka_partition_count(producer, topic, SEND_TIMEOUT_MS / 3, &partitions, err);
+    bool ok = kafka_partition_count(producer, topic, BROKER_TIMEOUT_MS, &partitions, err);
     if (ok && partitions == 0)
         ok = error_set(err, FAULT_STATE, "missing-topic",
                        "topic %s does not exist: run siptrunkctl topics apply", topic);
-    for (size_t i = 0; ok && i < sending->count; i++) {
-        ok = produce_one(producer, topic, sending->options, &sending->records[i], err);
-        rd_kafka_poll(producer, 0);
-    }
-    if (ok && rd_kafka_flush(producer, SEND_TIMEOUT_MS))
-        ok = error_set(err, FAULT_RETRY, "timeout", "the broker did not take everything in time");
-    rd_kafka_purge(producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    rd_kafka_flush(producer, POLL_MS);
+    ok = ok && produce(producer, sending, topic, err);
     rd_kafka_destroy(producer);
-    if (ok && sending->refused > 0) {
-        *err = sending->first_refusal;
-        return error_prefix(err, "%zu of %zu commands were not sent", sending->refused,
-                            sending->count);
-    }
     return ok;
 }
 
@@ -301,18 +339,15 @@ static bool produce_all(struct sending *sending, const struct config *config, co
 /* Whether the result answers one of ours; counts each command once. */
 static bool is_ours(void *context, const json_t *result) {
     struct sending *sending = context;
-    const char *text = json_string_value(json_object_get(result, "command_id"));
-    struct uuid id;
-    bool is_new;
-    if (!text || !uuid_parse(slice_of(text), &id))
+    const json_t *account = json_object_get(result, "account_id");
+    const json_t *command = json_object_get(result, "command_id");
+    struct uuid id = name_of_command(sending, slice_of(json_string_value(account)),
+                                     slice_of(json_string_value(command)));
+    uint32_t *state = uuid_map_find(&sending->waiting, &id);
+    if (!state)
         return false;
-    uint32_t *state = uuid_map_put(&sending->waiting, &id, &is_new);
-    if (!state || *state == 0)
-        return false;
-    if (*state == 1) {
-        *state = 2;
-        sending->awaited--;
-    }
+    sending->awaited -= *state == AWAITED;
+    *state = ANSWERED;
     return true;
 }
 
@@ -332,22 +367,19 @@ static bool wait_for_results(struct sending *sending, struct topic_reader *reade
     return ok;
 }
 
-static struct topic_reader *open_results(const struct config *config, bool bulk,
-                                         struct error *err) {
-    const char *own = config_text(config, CONFIG_TOPICS_RESULTS_BULK);
-    const char *topic = bulk && *own ? own : config_text(config, CONFIG_TOPICS_RESULTS);
+static struct topic_reader *open_results(const struct config *config, struct error *err) {
     struct topic_reader *reader = topic_reader_new(config, err);
-    if (reader && topic_reader_add_topic(reader, topic, true, err) &&
+    if (reader && topic_reader_add_results(reader, config, true, err) &&
         topic_reader_start(reader, err))
         return reader;
     topic_reader_free(reader);
     return NULL;
 }
 
-/* The results topic is opened first, so that no answer is missed. */
+/* The results topics are opened first, so that no answer is missed. */
 static int send_and_wait(struct sending *sending, const struct config *config, const char *topic) {
     struct error err = {0};
-    struct topic_reader *reader = open_results(config, sending->options->bulk, &err);
+    struct topic_reader *reader = open_results(config, &err);
     struct result_view *view =
         reader ? result_view_new(RESULT_TABLE, config_text(config, CONFIG_SCHEMA_DIR), &err) : NULL;
     bool ok = view && produce_all(sending, config, topic, &err) &&
@@ -358,9 +390,9 @@ static int send_and_wait(struct sending *sending, const struct config *config, c
     if (!ok)
         return command_fail(name, &err);
     if (sending->awaited > 0) {
-        fprintf(stderr, "no result within %ld s for %zu commands\n", sending->options->wait_seconds,
-                sending->awaited);
-        return 6;
+        fprintf(stderr, "no result within %ld s for %zu command%s\n",
+                sending->options->wait_seconds, sending->awaited, command_plural(sending->awaited));
+        return EXIT_TIMED_OUT;
     }
     return rejected ? EXIT_SOME_REFUSED : EXIT_DONE;
 }
@@ -372,6 +404,14 @@ static void release(struct sending *sending) {
         free(sending->records[i].bytes);
     free(sending->records);
     uuid_map_free(&sending->waiting);
+    digests_free(sending->digests);
+}
+
+static int send_all(struct sending *sending, const struct config *config, const char *topic) {
+    struct error err = {0};
+    if (sending->options->wait)
+        return send_and_wait(sending, config, topic);
+    return produce_all(sending, config, topic, &err) ? EXIT_DONE : command_fail(name, &err);
 }
 
 static int run(struct sending *sending, const struct config *config, const char *path) {
@@ -380,17 +420,15 @@ static int run(struct sending *sending, const struct config *config, const char 
                         : options->bulk ? config_item(config, CONFIG_TOPICS_BULK, 0)
                                         : config_item(config, CONFIG_TOPICS_COMMANDS, 0);
     struct error err = {0};
-    int status = EXIT_DONE;
-    if (!topic)
-        return command_usage(name, "the configuration names no topic for it");
+    if (options->wait && !(sending->digests = digests_new(&err)))
+        return command_fail(name, &err);
     if (!read_file(sending, path, &err))
         return command_fail(name, &err);
-    if (options->wait)
-        status = send_and_wait(sending, config, topic);
-    else if (!produce_all(sending, config, topic, &err))
-        return command_fail(name, &err);
-    if (!options->quiet)
-        fprintf(stderr, "sent %zu commands to %s\n", sending->count, topic);
+    int status = send_all(sending, config, topic);
+    bool sent = status == EXIT_DONE || status == EXIT_SOME_REFUSED || status == EXIT_TIMED_OUT;
+    if (sent && !options->quiet)
+        fprintf(stderr, "sent %zu command%s to %s\n", sending->count,
+                command_plural(sending->count), topic);
     return status == EXIT_DONE && sending->bad > 0 ? EXIT_SOME_REFUSED : status;
 }
 

@@ -12,7 +12,8 @@ struct sequences;
 struct sequences *sequences_new(void); /* NULL when memory is out */
 void sequences_free(struct sequences *sequences);
 
-/* Numbers may come in any order and again. False when memory is out. */
+/* Numbers may come in any order and again; now_ms is when this one came, by any clock. False when
+ * memory is out. */
 bool sequences_see(struct sequences *sequences, const struct uuid *account, int64_t number,
                    int64_t now_ms);
 

@@ -95,8 +95,8 @@ static bool resolve_offset(int64_t wanted, int64_t low, int64_t high, int64_t *r
     return *ret >= low && *ret <= high;
 }
 
-bool topic_reader_add_partition(struct topic_reader *reader, const char *topic, int32_t id,
-                                int64_t offset, struct error *err) {
+static bool add_partition(struct topic_reader *reader, const char *topic, int32_t id,
+                          int64_t offset, struct error *err) {
     int64_t low, high;
     if (!query_bounds(reader, topic, id, &low, &high, err))
         return error_prefix(err, "%s-%" PRId32, topic, id);
@@ -114,19 +114,43 @@ bool topic_reader_add_partition(struct topic_reader *reader, const char *topic, 
     return true;
 }
 
+static bool count_partitions(struct topic_reader *reader, const char *topic, int *ret,
+                             struct error *err) {
+    if (!kafka_partition_count(reader->consumer, topic, BROKER_TIMEOUT_MS, ret, err))
+        return false;
+    return *ret > 0 || error_set(err, FAULT_STATE, "topic", "there is no topic %s", topic);
+}
+
+bool topic_reader_add_partition(struct topic_reader *reader, const char *topic, int32_t id,
+                                int64_t offset, struct error *err) {
+    int count = 0;
+    if (!count_partitions(reader, topic, &count, err))
+        return false;
+    if (id >= count)
+        return error_set(err, FAULT_INPUT, "partition",
+                         "%s has partitions 0 to %d, and not %" PRId32, topic, count - 1, id);
+    return add_partition(reader, topic, id, offset, err);
+}
+
 bool topic_reader_add_topic(struct topic_reader *reader, const char *topic, bool from_end,
                             struct error *err) {
-    int count;
-    if (!kafka_partition_count(reader->consumer, topic, BROKER_TIMEOUT_MS, &count, err))
+    int count = 0;
+    if (!count_partitions(reader, topic, &count, err))
         return false;
-    if (count == 0)
-        return error_set(err, FAULT_STATE, "topic", "there is no topic %s", topic);
     int64_t offset = from_end ? RD_KAFKA_OFFSET_TAIL(0) : RD_KAFKA_OFFSET_BEGINNING;
     for (int32_t id = 0; id < count; id++) {
-        if (!topic_reader_add_partition(reader, topic, id, offset, err))
+        if (!add_partition(reader, topic, id, offset, err))
             return false;
     }
     return true;
+}
+
+bool topic_reader_add_results(struct topic_reader *reader, const struct config *config,
+                              bool from_end, struct error *err) {
+    const char *results = config_text(config, CONFIG_TOPICS_RESULTS);
+    const char *bulk = config_text(config, CONFIG_TOPICS_RESULTS_BULK);
+    return topic_reader_add_topic(reader, results, from_end, err) &&
+           (strcmp(bulk, results) == 0 || topic_reader_add_topic(reader, bulk, from_end, err));
 }
 
 bool topic_reader_start(struct topic_reader *reader, struct error *err) {

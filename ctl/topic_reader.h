@@ -15,10 +15,13 @@ struct topic_reader;
 struct topic_reader *topic_reader_new(const struct config *config, struct error *err);
 void topic_reader_free(struct topic_reader *reader); /* accepts NULL */
 
-/* All partitions of a topic, from their beginning or from their end. FAULT_STATE when there is no
- * such topic. */
+/* All partitions of a topic, or of the results topics of both lanes, from their beginning or from
+ * their end. FAULT_STATE when there is no such topic. */
 bool topic_reader_add_topic(struct topic_reader *reader, const char *topic, bool from_end,
                             struct error *err) MUST_CHECK;
+
+bool topic_reader_add_results(struct topic_reader *reader, const struct config *config,
+                              bool from_end, struct error *err) MUST_CHECK;
 
 /* One partition, from an offset: RD_KAFKA_OFFSET_BEGINNING, RD_KAFKA_OFFSET_TAIL(n), or a number,
  * which must lie between the partition's first and last (FAULT_INPUT). */

@@ -3,12 +3,11 @@
 #include "ctl/command.h"
 #include "ctl/table.h"
 
-#include <getopt.h>
 #include <stdlib.h>
 
 static const char name[] = "topics";
 
-enum { MAX_TOPICS = 128, MAX_NAME = 256, TIMEOUT_MS = 15000, DEFAULT_PARTITIONS = 12 };
+enum { MAX_TOPICS = 4 * 64 + 2, MAX_NAME = 256, TIMEOUT_MS = 15000, DEFAULT_PARTITIONS = 12 };
 
 struct wanted {
     char name[MAX_NAME];
@@ -37,7 +36,7 @@ static void add(struct topics *topics, const char *topic, const char *suffix,
         if (strcmp(topics->all[i].name, whole) == 0)
             return;
     }
-    if (!*topic || topics->count == MAX_TOPICS)
+    if (topics->count == MAX_TOPICS) /* lists are bounded by 64 */
         return;
     struct wanted *wanted = &topics->all[topics->count++];
     snprintf(wanted->name, sizeof wanted->name, "%s", whole);
@@ -65,6 +64,27 @@ static rd_kafka_t *connect_broker(const struct config *config, struct error *err
     return conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
 }
 
+/* What the broker said of the one topic in the answer. */
+static bool read_answer(rd_kafka_event_t *event, const char *topic, struct error *err) {
+    size_t count = 0;
+    const rd_kafka_topic_result_t **results =
+        rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    rd_kafka_resp_err_t code =
+        count == 1 ? rd_kafka_topic_result_error(results[0]) : RD_KAFKA_RESP_ERR__BAD_MSG;
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: /* another one was quicker */
+        return true;
+    case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+    case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+        return error_set(err, FAULT_INPUT, "topic", "%s: %s", topic,
+                         rd_kafka_topic_result_error_string(results[0]));
+    default:
+        return kafka_code_error(code, topic, err);
+    }
+}
+
 static bool create(rd_kafka_t *client, const struct wanted *wanted, const struct options *options,
                    struct error *err) {
     char reason[256];
@@ -77,24 +97,10 @@ static bool create(rd_kafka_t *client, const struct wanted *wanted, const struct
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, TIMEOUT_MS);
-    bool ok = false;
-    size_t count = 0;
-    const rd_kafka_topic_result_t **results = NULL;
-    if (event && !rd_kafka_event_error(event))
-        results =
-            rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
-    if (!event)
-        kafka_code_error(RD_KAFKA_RESP_ERR__TIMED_OUT, wanted->name, err);
-    else if (rd_kafka_event_error(event))
-        kafka_code_error(rd_kafka_event_error(event), wanted->name, err);
-    else if (count == 1 && rd_kafka_topic_result_error(results[0]) &&
-             rd_kafka_topic_result_error(results[0]) != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-        error_set(err, FAULT_STATE, "topic", "%s: %s", wanted->name,
-                  rd_kafka_topic_result_error_string(results[0]));
-    else
-        ok = true;
-    if (event)
-        rd_kafka_event_destroy(event);
+    rd_kafka_resp_err_t code = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    bool ok =
+        code ? kafka_code_error(code, wanted->name, err) : read_answer(event, wanted->name, err);
+    rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);
     rd_kafka_NewTopic_destroy(topic);
     return ok;
@@ -108,48 +114,79 @@ static int apply(rd_kafka_t *client, const struct topics *topics, const struct o
         if (!kafka_partition_count(client, wanted->name, TIMEOUT_MS, &partitions, &err))
             return command_fail(name, &err);
         if (partitions > 0) {
-            printf("%s is there, with %d partitions\n", wanted->name, partitions);
+            printf("%s is there, with %d partition%s\n", wanted->name, partitions,
+                   command_plural((size_t)partitions));
             continue;
         }
         if (!create(client, wanted, options, &err))
             return command_fail(name, &err);
-        printf("%s created, with %ld partitions\n", wanted->name, options->partitions);
+        printf("%s created, with %ld partition%s\n", wanted->name, options->partitions,
+               command_plural((size_t)options->partitions));
     }
     return EXIT_DONE;
 }
 
+struct standing {
+    int partitions; /* 0: there is no such topic, and nothing else is known */
+    char max_bytes[24], cleanup[64];
+};
+
+static bool look_at(rd_kafka_t *client, const char *topic, struct standing *ret,
+                    struct error *err) {
+    struct standing found = {.partitions = 0};
+    if (!kafka_partition_count(client, topic, TIMEOUT_MS, &found.partitions, err))
+        return false;
+    if (found.partitions > 0 &&
+        (!kafka_topic_property(client, topic, "max.message.bytes", TIMEOUT_MS, found.max_bytes,
+                               sizeof found.max_bytes, err) ||
+         !kafka_topic_property(client, topic, "cleanup.policy", TIMEOUT_MS, found.cleanup,
+                               sizeof found.cleanup, err)))
+        return false;
+    *ret = found;
+    return true;
+}
+
+static const char well[] = "ok";
+
+static const char *judge(const struct standing *standing) {
+    if (standing->partitions == 0)
+        return "MISSING: run siptrunkctl topics apply";
+    return strcmp(standing->cleanup, "delete") == 0 ? well : "WRONG: cleanup.policy must be delete";
+}
+
+static bool add_rows(rd_kafka_t *client, const struct topics *topics, struct table *table,
+                     bool *ret_all_well, struct error *err) {
+    bool all_well = true;
+    for (size_t i = 0; i < topics->count; i++) {
+        const char *topic = topics->all[i].name;
+        struct standing standing;
+        if (!look_at(client, topic, &standing, err))
+            return false;
+        char count[16];
+        snprintf(count, sizeof count, "%d", standing.partitions);
+        const char *verdict = judge(&standing);
+        const char *cells[] = {topic, count, standing.max_bytes, standing.cleanup, verdict};
+        if (!table_row(table, cells))
+            return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the table");
+        all_well = all_well && verdict == well;
+    }
+    *ret_all_well = all_well;
+    return true;
+}
+
 static int show(rd_kafka_t *client, const struct topics *topics) {
-    static const char *const heads[] = {"topic", ">partitions", ">max bytes", "cleanup", ""};
+    static const char *const heads[] = {"TOPIC", ">PARTITIONS", ">MAX BYTES", "CLEANUP", "STATE"};
     struct table *table = table_new(stdout, heads, sizeof heads / sizeof heads[0]);
     struct error err = {0};
-    bool all_well = true;
+    bool all_well = false;
+    bool ok = table && add_rows(client, topics, table, &all_well, &err);
     if (!table)
-        return fault_exit_code(FAULT_BUG);
-    for (size_t i = 0; i < topics->count; i++) {
-        int partitions = 0;
-        char count[16], limit[24] = "", policy[64] = "";
-        const char *what = "ok";
-        const char *topic = topics->all[i].name;
-        if (!kafka_partition_count(client, topic, TIMEOUT_MS, &partitions, &err) ||
-            (partitions > 0 && (!kafka_topic_property(client, topic, "max.message.bytes",
-                                                      TIMEOUT_MS, limit, sizeof limit, &err) ||
-                                !kafka_topic_property(client, topic, "cleanup.policy", TIMEOUT_MS,
-                                                      policy, sizeof policy, &err)))) {
-            table_free(table);
-            return command_fail(name, &err);
-        }
-        snprintf(count, sizeof count, "%d", partitions);
-        if (partitions == 0)
-            what = "MISSING: run siptrunkctl topics apply";
-        else if (strcmp(policy, "delete") != 0)
-            what = "WRONG: cleanup.policy must be delete";
-        all_well = all_well && strcmp(what, "ok") == 0;
-        const char *cells[] = {topic, count, limit, policy, what};
-        if (!table_row(table, cells))
-            break;
-    }
-    table_flush(table);
+        error_set(&err, FAULT_RETRY, "out-of-memory", "no memory for the table");
+    if (ok)
+        table_flush(table);
     table_free(table);
+    if (!ok)
+        return command_fail(name, &err);
     return all_well ? EXIT_DONE : EXIT_STATE;
 }
 
@@ -159,14 +196,12 @@ static bool parse_options(int argc, char **argv, struct options *options) {
     static const struct option longs[] = {{"partitions", required_argument, NULL, 'p'},
                                           {"replication", required_argument, NULL, 'r'},
                                           {0}};
-    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+    for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
         bool ok = false;
         if (option == 'p')
             ok = command_number(name, "--partitions", optarg, 1, 10000, &options->partitions);
         else if (option == 'r')
             ok = command_number(name, "--replication", optarg, 1, 100, &options->replication);
-        else
-            command_usage(name, "there is no such option");
         if (!ok)
             return false;
     }
@@ -182,7 +217,7 @@ int command_topics(const struct config *config, int argc, char **argv) {
     bool applying = strcmp(verb, "apply") == 0;
     if (!applying && strcmp(verb, "status") != 0)
         return command_usage(name, "say apply or status");
-    static struct topics topics;
+    struct topics topics = {.count = 0};
     add_all(&topics, config);
     rd_kafka_t *client = connect_broker(config, &err);
     if (!client)

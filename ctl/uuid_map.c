@@ -1,4 +1,4 @@
-/* Open addressing. A UUID is random or a digest, so its own bytes are the hash. */
+/* Open addressing. */
 #include "ctl/uuid_map.h"
 
 #include <stdlib.h>
@@ -10,10 +10,18 @@ void uuid_map_free(struct uuid_map *map) {
     *map = (struct uuid_map){0};
 }
 
+/* Ids need not be random: clients may count them up in any of the bytes. */
+static size_t hash(const struct uuid *key) {
+    uint64_t halves[2];
+    memcpy(halves, key->bytes, sizeof halves);
+    uint64_t mixed = (halves[0] ^ (halves[1] * UINT64_C(0x9E3779B97F4A7C15)));
+    mixed = (mixed ^ mixed >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+    return (size_t)(mixed ^ mixed >> 32);
+}
+
+/* The key's slot, or the free one where it would stand. The map has one. */
 static struct uuid_slot *find_slot(const struct uuid_map *map, const struct uuid *key) {
-    uint64_t hash;
-    memcpy(&hash, key->bytes + 8, sizeof hash);
-    for (size_t i = (size_t)hash & (map->capacity - 1);; i = (i + 1) & (map->capacity - 1)) {
+    for (size_t i = hash(key) & (map->capacity - 1);; i = (i + 1) & (map->capacity - 1)) {
         struct uuid_slot *slot = &map->slots[i];
         if (!slot->used || uuid_equal(&slot->key, key))
             return slot;
@@ -33,6 +41,11 @@ static bool grow(struct uuid_map *map) {
     free(map->slots);
     *map = bigger;
     return true;
+}
+
+uint32_t *uuid_map_find(const struct uuid_map *map, const struct uuid *key) {
+    struct uuid_slot *slot = map->capacity ? find_slot(map, key) : NULL;
+    return slot && slot->used ? &slot->value : NULL;
 }
 
 uint32_t *uuid_map_put(struct uuid_map *map, const struct uuid *key, bool *ret_new) {

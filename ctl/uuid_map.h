@@ -22,6 +22,9 @@ struct uuid_map {
 
 void uuid_map_free(struct uuid_map *map);
 
+/* The value of the key, or NULL when it is not there. Valid until the next uuid_map_put. */
+uint32_t *uuid_map_find(const struct uuid_map *map, const struct uuid *key);
+
 /* The value of the key, which is put in with 0 when it is new; *ret_new (may be NULL) says so.
  * Valid until the next call. NULL when memory is out. */
 uint32_t *uuid_map_put(struct uuid_map *map, const struct uuid *key, bool *ret_new);
