@@ -84,7 +84,7 @@ def test_three_workers_in_trouble():
     with harness.Stack(harness.Servers.shared(), PARTITIONS) as stack:
         traffic = Traffic(random.Random(rng.random()), accounts=20, numbers=20)
         stack.load_inventory(traffic.inventory())
-        before = check.numbers(stack)
+        before = check.stored(stack)
         nemesis, load = Nemesis(stack, rng), Load(stack, traffic, RECORDS_PER_S)
         load.start()
         until = time.monotonic() + MINUTES * 60

@@ -22,9 +22,11 @@ class Maker:
 
     def __init__(self):
         self.ends = {COMMANDS: 0, BULK: 0, RESULTS: 0, "dlt": 0}
-        self.state = {NUMBER: (uuid.UUID(ACCOUNT), None, None), SECOND: (uuid.UUID(OTHER), None, None)}
+        self.state = check.Stored({NUMBER: (uuid.UUID(ACCOUNT), None, None), SECOND: (uuid.UUID(OTHER), None, None)},
+                                  {(uuid.UUID(ACCOUNT), "name"): (1, {}), (uuid.UUID(OTHER), "name"): (1, {})})
         self.tails = {uuid.UUID(account): (0, check.NO_CHAIN) for account in (ACCOUNT, OTHER)}
-        self.history = check.History(CLUSTER, [], [], [], [], [], self.tails, {}, {}, {}, dict(self.state), self.state)
+        self.history = check.History(CLUSTER, [], [], [], [], [], self.tails, {}, {}, {},
+                                     copy.deepcopy(self.state), self.state)
 
     def record(self, topic, key, value, headers):
         offset = self.ends[topic]
@@ -45,17 +47,35 @@ class Maker:
         key = uuid.UUID(made.fields["command_id"])
         if any((row.account_id, row.command_id) == (uuid.UUID(account), key) for row in self.history.ledger):
             event = key = check.derived_id(CLUSTER, record)
-        owner, channel, _ = self.state[number]
+        owner, channel, _ = self.state.numbers[number]
         changes = []
         if outcome == "APPLIED":
             changes = [{"pointer": "/channel_name", "before": channel, "after": "name"}]
-            self.state[number] = owner, "name", None
+            self.state.numbers[number] = owner, "name", None
         answer = self.answer(record, made, event, outcome, changes)
         self.history.ledger.append(check.LedgerRow(uuid.UUID(account), key, record.place,
                                                    answer.result["account_sequence"], outcome, answer.body))
         return record, answer
 
-    def answer(self, record, made, event, outcome, changes):
+    def edit(self, account=ACCOUNT, new_name="renamed", area_code="036"):
+        """A channel gets another name, which its numbers then show, and a setting."""
+        account_id = uuid.UUID(account)
+        made = harness.command("EditChannel", account_id=account, channel_name="name", new_name=new_name, area_code=area_code)
+        record = self.receive(made)
+        version, _ = self.state.channels.pop((account_id, "name"))
+        self.state.channels[account_id, new_name] = version + 1, {"/area_code": area_code}
+        for number, (owner, channel, kind) in self.state.numbers.items():
+            if (owner, channel) == (account_id, "name"):
+                self.state.numbers[number] = owner, new_name, kind
+        changes = [{"pointer": "/new_name", "before": "name", "after": new_name},
+                   {"pointer": "/area_code", "before": None, "after": area_code}]
+        event = uuid.uuid5(account_id, made.fields["command_id"])
+        answer = self.answer(record, made, event, "APPLIED", changes, command_type="EditChannel", channel_name=new_name,
+                             previous_channel_name="name", channel_version=version + 1)
+        self.history.ledger.append(check.LedgerRow(account_id, uuid.UUID(made.fields["command_id"]), record.place,
+                                                   answer.result["account_sequence"], "APPLIED", answer.body))
+
+    def answer(self, record, made, event, outcome, changes, **more):
         account = uuid.UUID(made.fields["account_id"])
         last, previous = self.tails[account]
         rejected = outcome == "REJECTED"
@@ -64,9 +84,10 @@ class Maker:
             "command_type": "ConnectNumber", "outcome": outcome, "status_code": 422 if rejected else 201,
             "error_identifier": "urn:x" if rejected else None, "error_message": "x" if rejected else None,
             "error_reason": "urn:x:y" if rejected else None, "errors": [], "warnings": [], "channel_name": "name",
-            "number": made.fields["number"], "number_as_received": made.fields["number"], "changes": changes,
+            "number": made.fields.get("number"), "number_as_received": made.fields.get("number"), "changes": changes,
             "account_sequence": last + 1, "received_at": EPOCH, "applied_at": EPOCH, "source_topic": record.topic,
             "source_partition": record.partition, "source_offset": record.offset, "chain": check.NO_CHAIN,
+            **more,
         }
         body = harness.RESULT_SCHEMA.encode(value)[10:]
         chain = check.chain_after(previous, body, last + 1)
@@ -97,7 +118,7 @@ class Maker:
 
 
 def clean():
-    """Two accounts, both lanes: applied, no change, rejected, a resend, a reused id, an unreadable record."""
+    """Two accounts, both lanes: applied, no change, rejected, a resend, a reused id, an edit, an unreadable record."""
     maker = Maker()
     first = maker.connect()
     maker.unreadable()
@@ -116,6 +137,7 @@ def clean():
     answer = maker.answer(record, made, event, "REJECTED", [])
     maker.history.ledger.append(check.LedgerRow(uuid.UUID(ACCOUNT), event, record.place,
                                                 answer.result["account_sequence"], "REJECTED", answer.body))
+    maker.edit()
     return maker.done()
 
 
@@ -202,15 +224,35 @@ def alter_a_ledger_row(history):
 
 
 def drop_an_effect(history):
-    history.after[NUMBER] = history.before[NUMBER]
+    history.after.numbers[NUMBER] = history.before.numbers[NUMBER]
 
 
 def invent_an_effect(history):
-    history.after[SECOND] = uuid.UUID(OTHER), "another", None
+    history.after.numbers[SECOND] = uuid.UUID(OTHER), "another", None
 
 
 def claim_what_is_not_so(history):
-    history.before[SECOND] = uuid.UUID(OTHER), "another", None
+    history.before.numbers[SECOND] = uuid.UUID(OTHER), "another", None
+
+
+def drop_a_setting(history):
+    history.after.channels[uuid.UUID(ACCOUNT), "renamed"] = 2, {}
+
+
+def raise_a_version(history):
+    history.after.channels[uuid.UUID(ACCOUNT), "renamed"] = 3, {"/area_code": "036"}
+
+
+def keep_a_name(history):
+    history.after.channels[uuid.UUID(ACCOUNT), "name"] = history.after.channels.pop((uuid.UUID(ACCOUNT), "renamed"))
+
+
+def begin_with_another_setting(history):
+    history.before.channels[uuid.UUID(ACCOUNT), "name"] = 1, {"/area_code": "040"}
+
+
+def begin_with_another_version(history):
+    history.before.channels[uuid.UUID(ACCOUNT), "name"] = 7, {}
 
 
 def drop_a_dead_letter(history):
@@ -264,6 +306,11 @@ def tear_the_tail(history):
     (drop_an_effect, "effects"),
     (invent_an_effect, "effects"),
     (claim_what_is_not_so, "untruthful"),
+    (drop_a_setting, "effects"),
+    (raise_a_version, "effects"),
+    (keep_a_name, "effects"),
+    (begin_with_another_setting, "untruthful"),
+    (begin_with_another_version, "untruthful"),
     (drop_a_dead_letter, "dead-letter-missing"),
     (copy_a_dead_letter, "dead-letter-twice"),
     (alter_a_dead_letter, "dead-letter-differs"),
@@ -281,7 +328,7 @@ def test_names_each_damage(damage, name):
 def test_is_content_with_a_clean_history():
     history = clean()
     assert check.check(history) == []
-    assert len(history.committed) == 8 and len(history.dead) == 1
+    assert len(history.committed) == 9 and len(history.dead) == 1
 
 
 def test_any_result_that_is_dropped_or_copied_is_found():

@@ -40,7 +40,7 @@ def let_pass(seconds):
 def begin(stack):
     traffic = Traffic(random.Random(3), accounts=8, numbers=20)
     stack.load_inventory(traffic.inventory())
-    before = check.numbers(stack)
+    before = check.stored(stack)
     for topic in (stack.topics.commands, stack.topics.bulk):
         stack.send([traffic.usual() for _ in range(BACKLOG)], topic)
     load = Load(stack, traffic, RECORDS_PER_S)

@@ -13,7 +13,7 @@ from traffic import CHANNELS, Load, Traffic
 def begin(stack, **sizes):
     traffic = Traffic(**sizes)
     stack.load_inventory(traffic.inventory())
-    return traffic, check.numbers(stack)
+    return traffic, check.stored(stack)
 
 
 def outcomes(results):

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import datetime
 import hashlib
+import json
 import re
 import uuid
 
@@ -32,6 +33,14 @@ class LedgerRow:
 
 
 @dataclasses.dataclass
+class Stored:
+    """What the views tell."""
+
+    numbers: dict  # number -> (account, channel, number type)
+    channels: dict  # (account, name) -> (version, {pointer: text})
+
+
+@dataclasses.dataclass
 class History:
     cluster: str
     commands: list  # records of all command topics
@@ -43,8 +52,8 @@ class History:
     stored: dict  # (topic, partition) -> D
     published: dict  # (topic, partition) -> K
     ends: dict  # (topic, partition) -> offset behind the last command
-    before: dict  # number -> (account, channel, number type) at the beginning
-    after: dict
+    before: "Stored"
+    after: "Stored"
     unstable: dict = dataclasses.field(default_factory=dict)  # (topic, partition) -> records behind an open transaction
 
 
@@ -299,40 +308,62 @@ class Check:
 
     def truth(self):
         """What is stored is what the results tell, and each result fits what the ones before it have told."""
-        state = dict(self.history.before)
+        state = Stored(dict(self.history.before.numbers), dict(self.history.before.channels))
         for account, records in self.accounts.items():
             for record in records:
-                yield from self._fold(state, account, record)
-        for number in sorted(state.keys() | self.history.after.keys()):
-            if state.get(number) != self.history.after.get(number):
-                yield Finding("effects", f"{number}: results tell {state.get(number)}, stored is"
-                                         f" {self.history.after.get(number)}")
+                if record.result["outcome"] == "REJECTED":
+                    continue
+                tell = fold_edit if record.result["command_type"] == "EditChannel" else fold_number
+                for untruth in tell(state, account, record.result):
+                    yield Finding("untruthful", f"{record.place}: {record.result['outcome']}, but {untruth}")
+        for told, stored in ((state.numbers, self.history.after.numbers), (state.channels, self.history.after.channels)):
+            for key in sorted(told.keys() | stored.keys(), key=str):
+                if told.get(key) != stored.get(key):
+                    yield Finding("effects", f"{key}: results tell {told.get(key)}, stored is {stored.get(key)}")
 
-    @staticmethod
-    def _fold(state, account, record):
-        result = record.result
-        number, outcome = result["number"], result["outcome"]
-        if number not in state:
-            if outcome != "REJECTED":
-                yield Finding("untruthful", f"{record.place}: {outcome} for a number that is not there: {number}")
-            return
-        owner, channel, number_type = state[number]
-        if outcome == "REJECTED":
-            return
-        if owner != account:
-            yield Finding("untruthful", f"{record.place}: {outcome} for another account's number")
-            return
-        if result["command_type"] == "ConnectNumber" and outcome == "NO_CHANGE" and channel != result["channel_name"]:
-            yield Finding("untruthful", f"{record.place}: {number} is on {channel}, not on {result['channel_name']}")
-        now = {"/channel_name": channel, "/number_type": number_type}
-        for change in result["changes"]:
-            if change["pointer"] not in now:
-                continue
-            if now[change["pointer"]] != change["before"]:
-                yield Finding("untruthful", f"{record.place}: {number} {change} but it was {now[change['pointer']]}")
-            now[change["pointer"]] = change["after"]
-        if outcome == "APPLIED":
-            state[number] = owner, now["/channel_name"], now["/number_type"]
+
+def fold_number(state, account, result):
+    """Plays the result of a command about a number; yields what does not fit."""
+    number = result["number"]
+    owner, channel, number_type = state.numbers.get(number, (None, None, None))
+    if owner != account:
+        yield f"{number} is {owner}'s"
+        return
+    if result["command_type"] == "ConnectNumber" and result["outcome"] == "NO_CHANGE" and channel != result["channel_name"]:
+        yield f"{number} is on {channel}, not on {result['channel_name']}"
+    now = {"/channel_name": channel, "/number_type": number_type}
+    yield from play(now, result["changes"], number)
+    if result["outcome"] == "APPLIED":
+        state.numbers[number] = owner, now["/channel_name"], now["/number_type"]
+
+
+def fold_edit(state, account, result):
+    """The same for an edit, which may give a channel another name."""
+    name, applied = result["previous_channel_name"] or result["channel_name"], result["outcome"] == "APPLIED"
+    if (account, name) not in state.channels:
+        yield f"there is no channel {name}"
+        return
+    version, settings = state.channels[account, name]
+    if result["channel_version"] != version + applied:
+        yield f"{name} has version {version}, the result {result['channel_version']}"
+    now = {**settings, "/new_name": name}
+    yield from play(now, result["changes"], name)
+    if applied:
+        del state.channels[account, name]
+        new_name = now.pop("/new_name")
+        state.channels[account, new_name] = version + 1, {p: text for p, text in now.items() if text is not None}
+        for number, (owner, channel, number_type) in state.numbers.items():
+            if new_name != name and (owner, channel) == (account, name):
+                state.numbers[number] = owner, new_name, number_type
+
+
+def play(now, changes, name):
+    for change in changes:
+        if change["pointer"] == "/password":
+            continue
+        if now.get(change["pointer"]) != change["before"]:
+            yield f"{name} had {now.get(change['pointer'])} at {change['pointer']}, not {change['before']}"
+        now[change["pointer"]] = change["after"]
 
 
 CHECKS = (Check.answers, Check.excuses, Check.replay_marks, Check.copies_agree, Check.dead_letters, Check.sequences,
@@ -348,10 +379,24 @@ def check(history):
 # --- from a stack -----------------------------------------------------------------------------------------------------
 
 
-def numbers(stack):
-    """Where each number is, for History.before."""
-    rows = stack.rows("select number, account_id, channel_name, number_type from siptrunk.number_view")
-    return {number: (account, channel, number_type) for number, account, channel, number_type in rows}
+def stored(stack):
+    """For History.before and after."""
+    return Stored(
+        {number: (account, channel, number_type) for number, account, channel, number_type in stack.rows(
+            "select number, account_id, channel_name, number_type from siptrunk.number_view")},
+        {(account, name): (version, texts(settings)) for account, name, version, settings in stack.rows(
+            "select account_id, channel_name, version, settings from siptrunk.channel_view")})
+
+
+def texts(settings, pointer=""):
+    """Settings of the view as results write them: by pointer, as text, those that were never set left out."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= texts(value, f"{pointer}/{name}")
+        elif value is not None and name != "password_set":
+            found[f"{pointer}/{name}"] = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return found
 
 
 def collect(stack, before):
@@ -381,7 +426,7 @@ def collect(stack, before):
         published=per_partition(stack.committed),
         ends=per_partition(stack.ends),
         before=before,
-        after=numbers(stack),
+        after=stored(stack),
         unstable=unstable,
     )
 

@@ -205,9 +205,10 @@ class Servers:
 
     @property
     def admin(self):
-        if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        return self._admin
+        with self._lock:
+            if self._admin is None:
+                self._admin = AdminClient({"bootstrap.servers": self.bootstrap})
+            return self._admin
 
     def database(self, name):
         """The connection string of a database here."""

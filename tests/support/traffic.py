@@ -8,6 +8,8 @@ import check
 import harness
 
 CHANNELS = ("east", "west")
+SUBSCRIPTIONS = {"east": "sip_trunk", "west": "operator_connect"}
+NAMES = CHANNELS + ("north", "south")  # that a channel may get
 
 
 class Traffic:
@@ -26,8 +28,8 @@ class Traffic:
     def inventory(self):
         for account in self.accounts:
             yield {"type": "account", "id": account}
-            for channel in CHANNELS:
-                yield {"type": "channel", "account_id": account, "name": channel, "subscription": "sip_trunk"}
+            for channel, subscription in SUBSCRIPTIONS.items():
+                yield {"type": "channel", "account_id": account, "name": channel, "subscription": subscription}
             for number in self.numbers[account]:
                 yield {"type": "number", "number": number, "account_id": account, "kind": "fixed", "state": "available"}
 
@@ -45,6 +47,36 @@ class Traffic:
     def disconnect(self):
         account = self.rng.choice(self.accounts)
         return self._command("DisconnectNumber", account_id=account, number=self.rng.choice(self.numbers[account]))
+
+    def edit(self):
+        """A few settings, now and then the name."""
+        account, rng = self.rng.choice(self.accounts), self.rng
+        fields = {
+            "area_code": str(rng.randrange(1000)),
+            "block_caller_id": rng.random() < 0.5,
+            "sip_trunk": {"ping": rng.randrange(1, 4), "reference": rng.choice(["", "a", "b"])},
+            "audio_stream": {"rtp_timeout": {"value": rng.choice([None, "30", "60"])}},
+            "did": {"filter": rng.choice(["", "x"])},
+        }
+        chosen = {name: fields[name] for name in rng.sample(sorted(fields), rng.randrange(4))}
+        if rng.random() < 0.1:
+            chosen["new_name"] = rng.choice(NAMES)
+        return self._command("EditChannel", account_id=account, channel_name=rng.choice(NAMES), **chosen)
+
+    def type_of_number(self):
+        """Set or removed; often there is none, or the channel is of the other kind."""
+        account = self.rng.choice(self.accounts)
+        fields = {"account_id": account, "channel_name": self.rng.choice(NAMES),
+                  "number": self.rng.choice(self.numbers[account])}
+        if self.rng.random() < 0.3:
+            return self._command("RemoveOperatorConnectNumberType", **fields)
+        return self._command("SetOperatorConnectNumberType", number_type=self.rng.choice(["User", "Resource Account", ""]),
+                             **fields)
+
+    def listing(self):
+        made = self._command(self.rng.choice(["ListProxies", "ListCallerIds"]), account_id=self.rng.choice(self.accounts))
+        self.made.pop()  # sending it again is no resend, and its id is nobody's
+        return made
 
     def refused(self):
         """Well-formed or not, but never applied."""
@@ -80,13 +112,15 @@ class Traffic:
 
     def usual(self):
         """What mostly comes."""
-        return self.rng.choices([self.connect, self.disconnect, self.resent, self.reused, self.refused, self.unreadable,
-                                 self.tombstone], [60, 30, 4, 2, 2, 1, 1])[0]()
+        return self.rng.choices(
+            [self.connect, self.disconnect, self.edit, self.type_of_number, self.listing, self.resent, self.reused,
+             self.refused, self.unreadable, self.tombstone],
+            [40, 20, 15, 13, 2, 4, 2, 2, 1, 1])[0]()
 
     def batch(self, count):
-        """At least one of each kind when count is 8 or more; mostly commands that are applied."""
-        kinds = [self.connect, self.connect, self.resent, self.reused, self.unreadable, self.refused, self.disconnect,
-                 self.tombstone]
+        """At least one of each kind when count is 10 or more; the others as usual."""
+        kinds = [self.connect, self.edit, self.resent, self.reused, self.unreadable, self.refused, self.disconnect,
+                 self.tombstone, self.listing, self.type_of_number]
         chosen = (kinds + [self.usual] * count)[:count]
         first, rest = chosen[:2], chosen[2:]
         self.rng.shuffle(rest)
