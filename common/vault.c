@@ -1,6 +1,7 @@
 /* The key file, and AES-256-GCM by libcrypto. NIST SP 800-38D: random nonces of 96 bits. */
 #include "common/vault.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -124,6 +125,18 @@ void vault_free(struct vault *vault) {
 
 bool vault_is_open(const struct vault *vault) {
     return vault->key_count > 0 || vault->allow_plaintext;
+}
+
+const char *vault_key_id(const struct vault *vault) {
+    return vault->key_count > 0 ? vault->keys[0].id : "";
+}
+
+struct slice vault_channel(const struct uuid *account_id, int64_t channel_id,
+                           char room[VAULT_PLACE_SIZE]) {
+    uint64_t id = htobe64((uint64_t)channel_id);
+    memcpy(room, account_id->bytes, sizeof account_id->bytes);
+    memcpy(room + sizeof account_id->bytes, &id, sizeof id);
+    return (struct slice){.data = room, .size = VAULT_PLACE_SIZE};
 }
 
 /* ---- sealing ---- */

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/slice.h"
+#include "common/uuid.h"
 
 #include <stdint.h>
 
@@ -20,6 +21,14 @@ void vault_free(struct vault *vault); /* accepts NULL */
 
 /* Whether secrets can be kept at all. */
 bool vault_is_open(const struct vault *vault);
+
+/* What a SIP password is bound to: account and channel. */
+enum { VAULT_PLACE_SIZE = 24 };
+struct slice vault_channel(const struct uuid *account_id, int64_t channel_id,
+                           char room[VAULT_PLACE_SIZE]);
+
+/* The id of the key that seals; "" when there is none. */
+const char *vault_key_id(const struct vault *vault);
 
 struct sealed {
     struct slice key_id, nonce, ciphertext; /* ciphertext with the tag behind it */

@@ -4,7 +4,6 @@
 #include "common/failpoint.h"
 #include "worker/settings.h"
 
-#include <endian.h>
 #include <stdlib.h>
 
 enum statement { CHANNELS, NUMBERS, LEDGER, TAILS, POSITIONS, COMMIT, COUNT };
@@ -141,14 +140,11 @@ enum channel_array {
 /* Bound to the place where it is stored: account and channel id. */
 static bool seal_password(const struct channel *channel, struct vault *vault, struct arena *arena,
                           struct sealed *ret, struct error *err) {
-    char place[16 + 8];
-    uint64_t id = htobe64((uint64_t)channel->id);
-    memcpy(place, channel->account_id.bytes, 16);
-    memcpy(place + 16, &id, sizeof id);
+    char place[VAULT_PLACE_SIZE];
     char *room = arena_alloc(arena, vault_sealed_size(channel->new_password.size));
     if (!room)
         return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-    return vault_seal(vault, (struct slice){.data = place, .size = sizeof place},
+    return vault_seal(vault, vault_channel(&channel->account_id, channel->id, place),
                       channel->new_password, room, ret, err);
 }
 
