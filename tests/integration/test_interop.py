@@ -173,6 +173,70 @@ def test_dead_letter_is_readable_by_spring_and_connect(stack):
     assert headers["__connect.errors.exception.message"] == headers["kafka_dlt-exception-message"]
 
 
+# --- frameworks of request and reply, tracing -------------------------------------------------------------------------
+
+
+def test_trace_is_continued(stack):
+    stack.worker()
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    state = ("tracestate", b"vendor=opaque, other=1")
+    followed, broken = answers(stack, [
+        connect(headers=[("traceparent", trace.encode()), state]), connect(headers=[("traceparent", b"00-nothing"), state])])
+    version, trace_id, span, flags = followed.header("traceparent").decode().split("-")
+    assert (version, trace_id, flags) == ("00", trace[3:35], "01")
+    assert len(span) == 16 and int(span, 16) != 0 and span != trace[36:52]
+    assert followed.header("tracestate") == state[1]
+    assert broken.header("traceparent") is None and broken.header("tracestate") is None
+
+
+@pytest.fixture
+def replies(stack):
+    """A reply topic that may be used, and one that may not."""
+    allowed, forbidden = harness.unique("replies"), harness.unique("replies")
+    harness.create_topics(stack.servers, {allowed: PARTITIONS, forbidden: PARTITIONS})
+    yield allowed, forbidden
+    stack.servers.admin.delete_topics([allowed, forbidden], operation_timeout=0, request_timeout=5)
+
+
+def test_reply_goes_where_it_was_asked_for_if_that_is_allowed(stack, replies):
+    allowed, forbidden = replies
+    stack.worker(replies__allowed_topics=allowed)
+    spring = [("kafka_replyTopic", allowed.encode()), ("kafka_replyPartition", (4).to_bytes(4, "big"))]
+    smallrye = [("REPLY_TOPIC", allowed.encode()), ("REPLY_PARTITION", (5).to_bytes(4, "big"))]
+    by_key = [("kafka_replyTopic", allowed.encode())]
+    odd_size = [("kafka_replyTopic", allowed.encode()), ("kafka_replyPartition", b"1")]
+    beyond = [("kafka_replyTopic", allowed.encode()), ("kafka_replyPartition", (99).to_bytes(4, "big"))]
+    secret = [("kafka_replyTopic", forbidden.encode())]
+    nowhere = [("kafka_replyTopic", b"no such topic")]
+    asked = [spring, smallrye, by_key, odd_size, beyond, secret, nowhere]
+    results = answers(stack, [connect(headers=headers) for headers in asked])
+    copies = {record.event_id: record for record in stack.read(allowed, count=4)}
+    assert [result.event_id in copies for result in results] == [True] * 4 + [False] * 3
+    for result in results[:4]:
+        copy = copies[result.event_id]
+        assert (copy.key, copy.value, copy.headers) == (result.key, result.value, result.headers)
+    home = (murmur2(ACCOUNT.encode()) & 0x7FFFFFFF) % PARTITIONS
+    assert [copies[result.event_id].partition for result in results[:4]] == [4, 5, home, home]
+    assert stack.read(forbidden) == []
+
+
+@pytest.mark.parametrize("exists_at_first", [False, True], ids=["that never was", "that was deleted"])
+def test_reply_topic_cannot_hold_anything_up(stack, exists_at_first):
+    topic = harness.unique("replies")
+    if exists_at_first:
+        harness.create_topics(stack.servers, {topic: PARTITIONS})
+    stack.worker(replies__allowed_topics=topic)
+    headers = [("kafka_replyTopic", topic.encode())]
+    stack.send([connect(headers=headers)])
+    stack.read_results(count=1)
+    if exists_at_first:
+        for future in stack.servers.admin.delete_topics([topic], operation_timeout=10).values():
+            future.result(20)
+    stack.send([connect(headers=headers), connect()])
+    stack.read_results(count=3, deadline_s=30)
+    stack.wait_drained()
+
+
 # --- writers of other versions ----------------------------------------------------------------------------------------
 
 
