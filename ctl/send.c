@@ -3,6 +3,7 @@
 #include "common/kafka.h"
 #include "common/stop.h"
 #include "common/text.h"
+#include "ctl/broker.h"
 #include "ctl/command.h"
 #include "ctl/json_command.h"
 #include "ctl/lines.h"
@@ -19,7 +20,6 @@ enum {
     MAX_HEADERS = 32,
     MAX_LINE_ERRORS = 20, /* bad lines told of by number; the rest is counted */
     MAX_SHOWN_ID = 128,   /* a result repeats no more of an id */
-    BROKER_TIMEOUT_MS = 10000,
     POLL_MS = 200,
 };
 
@@ -409,6 +409,8 @@ static void release(struct sending *sending) {
 
 static int send_all(struct sending *sending, const struct config *config, const char *topic) {
     struct error err = {0};
+    if (!broker_reach(config, &err))
+        return command_fail(name, &err);
     if (sending->options->wait)
         return send_and_wait(sending, config, topic);
     return produce_all(sending, config, topic, &err) ? EXIT_DONE : command_fail(name, &err);

@@ -4,12 +4,11 @@
 
 #include "common/kafka.h"
 #include "common/log.h"
+#include "ctl/broker.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { BROKER_TIMEOUT_MS = 10000 };
 
 struct partition {
     char *topic;
@@ -36,12 +35,14 @@ struct topic_reader *topic_reader_new(const struct config *config, struct error 
         {NULL, NULL},
     };
     struct topic_reader *reader = calloc(1, sizeof *reader);
-    rd_kafka_conf_t *conf = reader ? kafka_conf(config, NULL, enforced, err) : NULL;
-    if (!reader)
+    if (!reader) {
         error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a reader");
-    if (conf)
-        reader->consumer = kafka_new(RD_KAFKA_CONSUMER, conf, err);
-    if (reader && reader->consumer) {
+        return NULL;
+    }
+    rd_kafka_conf_t *conf =
+        broker_reach(config, err) ? kafka_conf(config, NULL, enforced, err) : NULL;
+    reader->consumer = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
+    if (reader->consumer) {
         rd_kafka_poll_set_consumer(reader->consumer);
         return reader;
     }

@@ -11,7 +11,7 @@
 
 struct topic_reader;
 
-/* Connects when the first partition is added. NULL with err set. */
+/* NULL with err set. */
 struct topic_reader *topic_reader_new(const struct config *config, struct error *err);
 void topic_reader_free(struct topic_reader *reader); /* accepts NULL */
 

@@ -1,5 +1,6 @@
 /* siptrunkctl topics: creates the topics of the configuration, and says how they stand. */
 #include "common/kafka.h"
+#include "ctl/broker.h"
 #include "ctl/command.h"
 #include "ctl/table.h"
 
@@ -7,7 +8,7 @@
 
 static const char name[] = "topics";
 
-enum { MAX_TOPICS = 4 * 64 + 2, MAX_NAME = 256, TIMEOUT_MS = 15000, DEFAULT_PARTITIONS = 12 };
+enum { MAX_TOPICS = 4 * 64 + 2, MAX_NAME = 256, DEFAULT_PARTITIONS = 12 };
 
 struct wanted {
     char name[MAX_NAME];
@@ -60,7 +61,7 @@ static void add_all(struct topics *topics, const struct config *config) {
 /* ---- the broker ---- */
 
 static rd_kafka_t *connect_broker(const struct config *config, struct error *err) {
-    rd_kafka_conf_t *conf = kafka_conf(config, NULL, NULL, err);
+    rd_kafka_conf_t *conf = broker_reach(config, err) ? kafka_conf(config, NULL, NULL, err) : NULL;
     return conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
 }
 
@@ -96,7 +97,7 @@ static bool create(rd_kafka_t *client, const struct wanted *wanted, const struct
     rd_kafka_NewTopic_set_config(topic, "retention.ms", wanted->retention_ms);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
     rd_kafka_CreateTopics(client, &topic, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, TIMEOUT_MS);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, BROKER_TIMEOUT_MS);
     rd_kafka_resp_err_t code = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     bool ok =
         code ? kafka_code_error(code, wanted->name, err) : read_answer(event, wanted->name, err);
@@ -111,7 +112,7 @@ static int apply(rd_kafka_t *client, const struct topics *topics, const struct o
         struct error err = {0};
         int partitions = 0;
         const struct wanted *wanted = &topics->all[i];
-        if (!kafka_partition_count(client, wanted->name, TIMEOUT_MS, &partitions, &err))
+        if (!kafka_partition_count(client, wanted->name, BROKER_TIMEOUT_MS, &partitions, &err))
             return command_fail(name, &err);
         if (partitions > 0) {
             printf("%s is there, with %d partition%s\n", wanted->name, partitions,
@@ -134,12 +135,12 @@ struct standing {
 static bool look_at(rd_kafka_t *client, const char *topic, struct standing *ret,
                     struct error *err) {
     struct standing found = {.partitions = 0};
-    if (!kafka_partition_count(client, topic, TIMEOUT_MS, &found.partitions, err))
+    if (!kafka_partition_count(client, topic, BROKER_TIMEOUT_MS, &found.partitions, err))
         return false;
     if (found.partitions > 0 &&
-        (!kafka_topic_property(client, topic, "max.message.bytes", TIMEOUT_MS, found.max_bytes,
-                               sizeof found.max_bytes, err) ||
-         !kafka_topic_property(client, topic, "cleanup.policy", TIMEOUT_MS, found.cleanup,
+        (!kafka_topic_property(client, topic, "max.message.bytes", BROKER_TIMEOUT_MS,
+                               found.max_bytes, sizeof found.max_bytes, err) ||
+         !kafka_topic_property(client, topic, "cleanup.policy", BROKER_TIMEOUT_MS, found.cleanup,
                                sizeof found.cleanup, err)))
         return false;
     *ret = found;
