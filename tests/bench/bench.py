@@ -89,7 +89,8 @@ def load_schema(path):
     return fastavro.parse_schema(schema), b"\xc3\x01" + fingerprint
 
 
-CONNECT, CONNECT_PREFIX = load_schema("schemas/commands/ConnectNumber.avsc")
+SCHEMAS = {name: load_schema(f"schemas/commands/{name}.avsc")
+           for name in ("ConnectNumber", "DisconnectNumber", "EditChannel", "SetOperatorConnectNumberType")}
 
 
 def account_id(index):
@@ -100,16 +101,45 @@ def number_of(index):
     return "+315" + str(index + 1).rjust(8, "0")
 
 
+def command(name, account, **fields):
+    """Key and value of a record."""
+    schema, prefix = SCHEMAS[name]
+    out = io.BytesIO()
+    out.write(prefix)
+    fastavro.schemaless_writer(out, schema, {"command_id": str(uuid.uuid4()), "account_id": account, **fields})
+    return account, out.getvalue()
+
+
 def connect(index):
     """A connect of number index % NUMBERS to a channel of its account."""
     n = index % NUMBERS
+    return command("ConnectNumber", account_id(n % ACCOUNTS), channel_name=f"trunk-{(n + 1) % CHANNELS_EACH}", number=number_of(n))
+
+
+def edit(index):
+    """An edit of ten settings, whose values change with each round over the channels."""
+    a, round_ = index % ACCOUNTS, index // ACCOUNTS
+    odd = bool(round_ % 2)
+    return command("EditChannel", account_id(a), channel_name=f"trunk-{round_ % CHANNELS_EACH}", area_code=str(100 + round_ % 800),
+                   block_caller_id=odd, full_e164=odd,
+                   sip_trunk={"forward_clip": odd, "t38_codec": not odd, "destination_filter": f"filter {round_}",
+                              "ip_whitelist": f"10.0.{round_ % 250}.1;10.1.0.0/16", "ping": 1 + round_ % 3, "ringing_timeout": 60 + round_ % 100},
+                   failover={"forward_to": f"1234{round_}"})
+
+
+def mixed(index):
+    """70% connect and disconnect, 20% edit of ten settings, 10% operator-connect."""
+    kind, n = index % 10, index * 7919 % NUMBERS
     account = account_id(n % ACCOUNTS)
-    out = io.BytesIO()
-    out.write(CONNECT_PREFIX)
-    fastavro.schemaless_writer(out, CONNECT, {
-        "command_id": str(uuid.uuid4()), "account_id": account,
-        "channel_name": f"trunk-{(n + 1) % CHANNELS_EACH}", "number": number_of(n)})
-    return account, out.getvalue()
+    if kind < 4:
+        return command("ConnectNumber", account, channel_name=f"trunk-{n % CHANNELS_EACH}", number=number_of(n))
+    if kind < 7:
+        return command("DisconnectNumber", account, number=number_of(n))
+    if kind < 9:
+        return edit(index)
+    n = n // 100 * 100 + 99  # on the account's Operator-Connect channel, and of no other kind of command
+    return command("SetOperatorConnectNumberType", account_id(n % ACCOUNTS), channel_name="operator-connect", number=number_of(n),
+                   number_type=("User", "Resource Account", "")[index // 10 % 3])
 
 
 # ---- database and topics of a run ----
@@ -127,9 +157,14 @@ def fresh_database(name):
         db.execute("insert into siptrunk.subscription select account_id, 'sip_trunk' from siptrunk.account")
         db.execute("insert into siptrunk.channel (account_id, name, subscription)"
                    f" select account_id, 'trunk-' || k, 'sip_trunk' from siptrunk.account, generate_series(0, {CHANNELS_EACH - 1}) k")
+        db.execute("insert into siptrunk.subscription select account_id, 'operator_connect' from siptrunk.account")
+        db.execute("insert into siptrunk.channel (account_id, name, subscription)"
+                   " select account_id, 'operator-connect', 'operator_connect' from siptrunk.account")
         db.execute("insert into siptrunk.number (e164, account_id, kind, state)"
                    f" select '+315' || lpad(i::text, 8, '0'), lpad(to_hex((i - 1) % {ACCOUNTS} + 1), 32, '0')::uuid, 'fixed', 'available'"
                    f" from generate_series(1, {NUMBERS}) i")
+        db.execute("update siptrunk.number n set channel_id = c.channel_id from siptrunk.channel c"
+                   " where c.account_id = n.account_id and c.name = 'operator-connect' and n.e164 like '%00'")
         db.execute("vacuum analyze")
         db.execute("checkpoint")
     return conninfo
@@ -298,6 +333,18 @@ def idle_latency(admin, args, logs):
     return out
 
 
+def run_worker(admin, args, tag, extra, messages, logs):
+    """The worker over a backlog of these messages, in a fresh database; each must be answered once."""
+    topics = Topics(admin, tag)
+    produce(topics.bulk, messages)
+    figures = drain("siptrunk-worker", options(topics, fresh_database("bench"), tag, extra), tag + "-bulk", topics.bulk,
+                    len(messages), os.path.join(logs, f"{tag}-worker.log"))
+    answered = count_results(topics.results)
+    if answered != len(messages):
+        sys.exit(f"{answered} committed results for {len(messages)} commands")
+    return figures
+
+
 def row(name, figures, total):
     per = 1000 * 1000 / total
     say(f"  {name:<9} {figures['rate']:>9,.0f}/s whole  {figures['steady']:>9,.0f}/s steady   CPU ms per 1,000:"
@@ -313,7 +360,7 @@ def main():
     parser.add_argument("--batch", type=int, default=500, help="batch.max.commands.bulk (default 500, the worker's own)")
     parser.add_argument("--pgbench-seconds", type=int, default=5, help="per number of clients (default 5)")
     parser.add_argument("--idle", type=int, default=500, help="commands of the idle measurement, at 50/s (default 500)")
-    parser.add_argument("--skip", action="append", default=[], choices=["pgbench", "echo", "idle"])
+    parser.add_argument("--skip", action="append", default=[], choices=["pgbench", "echo", "idle", "mixed"])
     args = parser.parse_args()
     logs = os.path.join(ROOT, ".dev", "bench-logs")
     os.makedirs(logs, exist_ok=True)
@@ -321,7 +368,7 @@ def main():
     say(f"backlog of {args.commands:,} connects: {NUMBERS:,} numbers, {ACCOUNTS:,} accounts, {ACCOUNTS * CHANNELS_EACH:,} channels,"
         f" {PARTITIONS} partitions, {os.cpu_count()} cores shared with broker and database")
     messages = [connect(i) for i in range(args.commands)]
-    best, ratios, echo_rates = None, [], []
+    best, ratios, echo_rates, shares = None, [], [], {"mixed": [], "edits": []}
     for run in range(args.runs):
         say(f"run {run + 1}")
         tag = f"r{run}-{uuid.uuid4().hex[:6]}"
@@ -329,26 +376,27 @@ def main():
             rates = pgbench(fresh_database("bench_pgbench"), args.pgbench_seconds)
             best = max(rates.values())
             say("  pgbench   " + ", ".join(f"{c} clients {r:,.0f}/s" for c, r in rates.items()))
-        topics = Topics(admin, tag)
-        produce(topics.bulk, messages)
         extra = ["threads.interactive=0", f"threads.bulk={args.threads}", f"batch.max.commands.bulk={args.batch}"]
-        conninfo = fresh_database("bench")
-        worker = drain("siptrunk-worker", options(topics, conninfo, tag, extra), tag + "-bulk", topics.bulk,
-                       args.commands, os.path.join(logs, f"{tag}-worker.log"))
+        worker = run_worker(admin, args, tag, extra, messages, logs)
         row("worker", worker, args.commands)
-        answered = count_results(topics.results)
-        if answered != args.commands:
-            sys.exit(f"{answered} committed results for {args.commands} commands")
+        if "mixed" not in args.skip:
+            for name, make in (("mixed", mixed), ("edits", edit)):
+                figures = run_worker(admin, args, f"{tag}-{name}", extra, [make(i) for i in range(args.commands)], logs)
+                row(name, figures, args.commands)
+                shares[name].append(figures["rate"] / worker["rate"])
         if "echo" not in args.skip:
             echo_topics = Topics(admin, tag + "-echo")
             produce(echo_topics.bulk, messages)
-            echo = drain("bench-echo", options(echo_topics, conninfo, tag + "-echo", extra), tag + "-echo", echo_topics.bulk,
+            echo = drain("bench-echo", options(echo_topics, CONNINFO, tag + "-echo", extra), tag + "-echo", echo_topics.bulk,
                          args.commands, os.path.join(logs, f"{tag}-echo.log"))
             row("echo", echo, args.commands)
             echo_rates.append(worker["rate"] / echo["rate"])
         if best:
             ratios.append(worker["rate"] / best)
             say(f"  worker / best pgbench = {ratios[-1]:.2f}")
+    for name, values in shares.items():
+        if values:
+            say(f"{name} / connects, median of {len(values)}: {statistics.median(values):.2f}")
     if ratios:
         say(f"worker / best per-command transaction, median of {len(ratios)}: {statistics.median(ratios):.2f}")
     if echo_rates:
