@@ -143,11 +143,14 @@ bool rule_flag(struct field *field) {
 
 bool rule_flag_or_text(struct field *field) {
     const struct value *value = field->value;
-    bool text = value->state == VALUE_SET && value->kind == VALUE_KIND_TEXT;
-    if (!text)
+    bool has_value = value->state == VALUE_SET || value->state == VALUE_TOO_LONG;
+    bool usable;
+    if (!has_value || value->kind != VALUE_KIND_TEXT)
         return rule_flag(field);
-    if (!text_is_clean(value->text))
-        return field_refuse(field, REASON_ENCODING, SLICE_NONE);
+    if (!field_text(field, &usable))
+        return false;
+    if (!usable)
+        return true;
     if (slice_is(value->text, "true") || slice_is(value->text, "false"))
         return take(field, value->text);
     return field_refuse(field, REASON_TYPE, SLICE_LITERAL("Expected true or false"));
