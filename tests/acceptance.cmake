@@ -1,6 +1,6 @@
 # The acceptance cases of tests/acceptance/*.json, each run through the decide stage and through the whole worker.
 if(TARGET siptrunk_worker)
-  add_library(acceptance_support STATIC acceptance/case_file.c support/avro_write.c support/memory_load.c)
+  add_library(acceptance_support STATIC acceptance/case_file.c acceptance/decide_run.c support/avro_write.c support/memory_load.c)
   target_link_libraries(acceptance_support PUBLIC siptrunk_worker PkgConfig::cmocka)
   target_compile_definitions(acceptance_support PUBLIC SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 

@@ -1,8 +1,8 @@
 /* Reads the files with jansson and fills in what they leave out. */
 #include "tests/acceptance/case_file.h"
 
+#include <ctype.h>
 #include <glob.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,7 +170,6 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
     set_text(result, "number_as_received", json_object_get(send, "number"), NULL);
     for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++)
         json_object_set_new(result, nulls[i], json_null());
-    json_object_set_new(result, "channel_version", refused ? json_null() : json_integer(1));
     expect_refusal(file, catalogue, result, refused);
     if (!refused)
         json_object_set_new(result, "status_code",
@@ -182,11 +181,74 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
                         expected_rows(json_object_get(expect, "changes"), change));
     json_object_del(result, "refused");
     json_object_del(result, "body_has");
+    json_object_del(result, "body_lacks");
     if (refused)
         json_object_set_new(result, "outcome", json_string("REJECTED"));
     if (!json_object_get(result, "outcome"))
         give_up(file, "a result without an outcome");
     return result;
+}
+
+/* ---- versions of channels ---- */
+
+static char *channel_key(const json_t *account_id, const json_t *name) {
+    const char *id = json_string_value(account_id), *text = json_string_value(name);
+    char *key = NULL;
+    if (asprintf(&key, "%s %s", id ? id : "", text ? text : "") < 0)
+        abort();
+    for (char *c = key; *c && *c != ' '; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return key;
+}
+
+static bool is_text(const json_t *result, const char *key, const char *text) {
+    return !strcmp(text_of(result, key), text);
+}
+
+static const json_t *new_name(const json_t *result) {
+    size_t i;
+    json_t *change;
+    json_array_foreach(json_object_get(result, "changes"), i, change) {
+        if (is_text(change, "pointer", "/new_name"))
+            return json_object_get(change, "after");
+    }
+    return NULL;
+}
+
+/* Versions start at 1, or where "edits" left them, and each applied edit counts. What a result of
+ * success does not state is what has come of it. */
+static void count_versions(json_t *versions, const json_t *send, json_t *result) {
+    bool edits = is_text(result, "command_type", "EditChannel");
+    const json_t *name = json_object_get(edits ? send : result, "channel_name");
+    json_t *account_id = json_object_get(send, "account_id");
+    char *key = channel_key(account_id, name);
+    json_int_t version = json_integer_value(json_object_get(versions, key));
+    version = version ? version : 1;
+    if (edits && is_text(result, "outcome", "APPLIED")) {
+        const json_t *renamed = new_name(result);
+        char *new_key = channel_key(account_id, renamed ? renamed : name);
+        json_object_del(versions, key);
+        json_object_set_new(versions, new_key, json_integer(++version));
+        free(new_key);
+    }
+    free(key);
+    if (!json_object_get(result, "channel_version"))
+        json_object_set_new(result, "channel_version",
+                            is_text(result, "outcome", "REJECTED") ? json_null()
+                                                                   : json_integer(version));
+}
+
+static json_t *versions_at_first(const json_t *edits) {
+    size_t i;
+    json_t *edit, *versions = json_object();
+    json_array_foreach(edits, i, edit) {
+        char *key =
+            channel_key(json_object_get(edit, "account_id"), json_object_get(edit, "channel_name"));
+        if (json_object_get(edit, "version"))
+            json_object_set(versions, key, json_object_get(edit, "version"));
+        free(key);
+    }
+    return versions;
 }
 
 /* ---- a case ---- */
@@ -214,7 +276,7 @@ static void complete_resend(json_t *steps, json_t *step) {
 }
 
 static void complete_step(const char *file, const json_t *catalogue, json_t *steps, size_t index,
-                          json_t *all, const char *account_id) {
+                          json_t *all, const char *account_id, json_t *versions) {
     json_t *step = json_array_get(steps, index);
     if (json_object_get(step, "redeliver"))
         return;
@@ -236,8 +298,9 @@ static void complete_step(const char *file, const json_t *catalogue, json_t *ste
         return;
     }
     json_object_update_missing(expect, json_object_get(all, "expect"));
-    json_object_set_new(step, "result",
-                        expected_result(file, catalogue, json_object_get(step, "send"), expect));
+    json_t *send = json_object_get(step, "send");
+    json_object_set_new(step, "result", expected_result(file, catalogue, send, expect));
+    count_versions(versions, send, json_object_get(step, "result"));
 }
 
 static const char *first_account(const json_t *inventory) {
@@ -258,14 +321,17 @@ static void add_case(struct case_list *list, const char *file, const json_t *sha
         .edits = json_incref(json_object_get(json, "edits")),
         .steps = json_incref(json_object_get(json, "steps")),
         .after = json_incref(json_object_get(json, "after")),
+        .without_secrets = json_is_false(json_object_get(json, "secrets")),
     };
     if (asprintf(&added->name, "%s: %s", text_of(json, "id"), text_of(json, "title")) < 0 ||
         !added->steps)
         give_up(file, "a case without steps");
     json_array_extend(added->inventory, json_object_get(json, "inventory"));
+    json_t *versions = versions_at_first(added->edits);
     for (size_t i = 0; i < json_array_size(added->steps); i++)
         complete_step(file, list->catalogue, added->steps, i, json_object_get(json, "all"),
-                      first_account(added->inventory));
+                      first_account(added->inventory), versions);
+    json_decref(versions);
 }
 
 static void add_file(struct case_list *list, const char *path) {

@@ -5,13 +5,15 @@
 #define SIPTRUNK_TESTS_ACCEPTANCE_CASE_FILE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct acceptance_case {
     char *name;        /* "C1: a sentence" */
     json_t *inventory; /* lines */
     json_t *edits;     /* what edits left on channels */
     json_t *steps;
-    json_t *after; /* number -> what the view then shows differently */
+    json_t *after;        /* number or channel -> what its view then shows */
+    bool without_secrets; /* the worker has no key for passwords */
 };
 
 /* A step, complete:
@@ -19,8 +21,8 @@ struct acceptance_case {
  *   "bytes"      a record's value in hexadecimal digits, or null for a tombstone, or
  *   "redeliver"  the index of an earlier step, whose record comes once more
  *   "writer", "cut", "append"   of a "send", as in the file
- *   "result"     every field of the result that does not depend on place and time (a piece of its
- *                bytes may stand in "expect" as "body_has"), or
+ *   "result"     every field of the result that does not depend on place and time (what its bytes
+ *                have and lack may stand in "expect" as "body_has" and "body_lacks"), or
  *   "same_as"    the index of the step whose result this one answers with, or
  *   "dead_letter", "passed_over" */
 struct case_list {

@@ -13,6 +13,7 @@ import uuid
 
 HERE = pathlib.Path(__file__).parent
 CATALOGUE = json.loads((HERE.parents[1] / "schemas/errors.json").read_text())
+EDIT_SCHEMA = json.loads((HERE.parents[1] / "schemas/commands/EditChannel.avsc").read_text())
 SUCCESS_CODES = {"ConnectNumber": 201, "DisconnectNumber": 204, "RemoveOperatorConnectNumberType": 204}
 ECHOED = ("correlation_id", "batch_id", "source_system", "actor", "channel_name", "number")
 ALWAYS_NULL = ("previous_channel_name", "number_type", "items", "offset", "limit", "total")
@@ -22,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 class Case:
-    """name, inventory (lines), edits, steps, after (number -> what number_view then shows differently)."""
+    """name, inventory (lines), edits, steps, after (number or channel -> what its view then shows), secrets."""
 
     def __init__(self, shared, case):
         self.name = f"{case['id']}: {case['title']}"
@@ -30,9 +31,11 @@ class Case:
         self.edits = case.get("edits", [])
         self.steps = case["steps"]
         self.after = case.get("after", {})
+        self.secrets = case.get("secrets", True)
         self.all = case.get("all", {})
         self._rename()
         self.accounts = [line["id"] for line in self.inventory if line["type"] == "account"]
+        self.versions = {(edit["account_id"], edit["channel_name"]): edit.get("version", 1) for edit in self.edits}
         for index, step in enumerate(self.steps):
             self._complete(index, step)
 
@@ -43,12 +46,12 @@ class Case:
 
     def _rename(self):
         numbers = {}
-        accounts = {line["id"].lower() for line in self.inventory if line["type"] == "account"}
+        ids = {line["id"].lower() for line in self.inventory if "id" in line}
         for step in [self.all, *self.steps]:
             for part in ("send", "with"):
                 account = step.get(part, {}).get("account_id")
                 if isinstance(account, str) and _UUID.fullmatch(account):
-                    accounts.add(account.lower())
+                    ids.add(account.lower())
 
         def number(digits):
             if digits not in numbers:
@@ -59,7 +62,7 @@ class Case:
             found = _NUMBER.fullmatch(old)
             if found:
                 return found[1] + number(found[2])
-            if old.lower() not in accounts:
+            if old.lower() not in ids:
                 return old
             new = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.name} {old.lower()}"))
             return new if old == old.lower() else new.upper()
@@ -94,6 +97,59 @@ class Case:
         step.update({key: step["expect"][key] for key in ("same_as", "dead_letter", "passed_over") if key in step["expect"]})
         if not {"same_as", "dead_letter", "passed_over"} & set(step):
             step["result"] = expected_result(step["send"], {**self.all.get("expect", {}), **step["expect"]})
+            self._count_version(step["send"], step["result"])
+
+    def _count_version(self, send, result):
+        """Versions start at 1, or where "edits" left them, and each applied edit counts. What a result of success does
+        not state is what has come of it."""
+        edits = send["type"] == "EditChannel"
+        key = str(send["account_id"]).lower(), str((send if edits else result)["channel_name"])
+        version = self.versions.get(key, 1)
+        if edits and result["outcome"] == "APPLIED":
+            version += 1
+            self.versions.pop(key, None)
+            self.versions[key[0], renamed(result) or key[1]] = version
+        result.setdefault("channel_version", None if result["outcome"] == "REJECTED" else version)
+
+    def channels_after(self, channels):
+        """What the applied edits, as they are expected, make of channels: (account, name) -> row. And the passwords
+        that were set."""
+        channels, passwords = copy.deepcopy(channels), {}
+        for step in self.steps:
+            result = step.get("result", {})
+            if result.get("outcome") != "APPLIED" or step["send"]["type"] != "EditChannel":
+                continue
+            account = step["send"]["account_id"].lower()
+            old = account, step["send"]["channel_name"]
+            new = account, renamed(result) or old[1]
+            channels[new] = channels.pop(old)
+            if old in passwords:
+                passwords[new] = passwords.pop(old)
+            channels[new]["version"] += 1
+            for change in result["changes"]:
+                if change["pointer"] == "/password":
+                    passwords[new] = step["send"]["password"]
+                    channels[new]["settings"]["password_set"] = True
+                elif change["pointer"] != "/new_name":
+                    _put(channels[new]["settings"], change["pointer"], change["after"])
+        return channels, passwords
+
+
+def renamed(result):
+    """The new name that a result shows, or None."""
+    return next((change["after"] for change in result["changes"] if change["pointer"] == "/new_name"), None)
+
+
+def _put(settings, pointer, text):
+    """Puts a change's text into the settings as a value of the guide's JSON form."""
+    *groups, name = pointer[1:].split("/")
+    fields = {field["name"]: field["type"] for field in EDIT_SCHEMA["fields"]}
+    for group in groups:
+        settings = settings[group]
+        fields = {field["name"]: field["type"] for field in fields[group][1]["fields"]}
+    kind = fields[name][1]
+    plain = text is None or kind == "string" or isinstance(kind, dict) and kind["type"] == "record" or kind == "NullableString"
+    settings[name] = text if plain else json.loads(text)
 
 
 def catalogue_entry(reason):
@@ -108,7 +164,7 @@ def expected_result(send, expect):
     refused = expect.get("refused") or []
     result = {"command_id": sent("command_id") or "", "account_id": sent("account_id") or "", "command_type": send["type"],
               **{name: sent(name) for name in ECHOED}, "number_as_received": sent("number"),
-              **dict.fromkeys(ALWAYS_NULL), "channel_version": None if refused else 1,
+              **dict.fromkeys(ALWAYS_NULL),
               "status_code": SUCCESS_CODES.get(send["type"], 200),
               "error_identifier": None, "error_message": None, "error_reason": None, "errors": []}
     if refused:
@@ -118,12 +174,13 @@ def expected_result(send, expect):
         result["errors"] = [{"reason": catalogue_entry(row[0])["urn"], "pointer": row[1],
                              **({"message_contains": row[2]} if row[2:] else {})} for row in refused]
     result.update(expect)
-    result.pop("refused", None)
-    result.pop("body_has", None)
+    for name in ("refused", "body_has", "body_lacks"):
+        result.pop(name, None)
     result["warnings"] = [dict(zip(("code", "pointer"), row)) for row in expect.get("warnings", [])]
     result["changes"] = [dict(zip(("pointer", "before", "after"), row)) for row in expect.get("changes", [])]
     if refused:
         result["outcome"] = "REJECTED"
+    assert "outcome" in result, send
     return result
 
 

@@ -14,31 +14,20 @@
  * case that has it. */
 static const char *const of_other_commands[] = {
     /* EditChannel */
-    "proxy-not-found",
     "proxy-not-granted",
-    "template-not-found",
     "template-not-granted",
-    "caller-id-not-available",
-    "call-barring-not-found",
     "call-barring-not-granted",
-    "channel-name-taken",
     "secrets-not-configured",
     "ip-format",
     "cidr-host-bits",
     "ip-not-allowed",
     "too-many-entries",
     "conflicting-alias",
-    "rtp-hold-not-greater",
     "password-policy",
-    "dial-string",
     "out-of-range"};
 
-static const char *const warnings_of_other_commands[] = {"static-clip-without-caller-id",
-                                                         "duplicate-collapsed",
-                                                         "failover-loop",
-                                                         "whitelist-broad",
-                                                         "whitelist-overlap",
-                                                         "alias-used"};
+static const char *const warnings_of_other_commands[] = {
+    "duplicate-collapsed", "failover-loop", "whitelist-broad", "whitelist-overlap", "alias-used"};
 
 /* Needs a store that refuses a command: in the tests of faults. */
 static const char *const beyond_cases[] = {"bug"};

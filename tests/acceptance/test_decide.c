@@ -2,15 +2,8 @@
  * batch for each command while the clock goes back, and all records delivered once more. What the
  * results share whatever the command (ids, sequence, chain, ledger row) is looked at for each of
  * them. */
-#include "common/avro_json.h"
-#include "common/avro_schema.h"
-#include "common/embedded.h"
-#include "common/framing.h"
 #include "tests/acceptance/case_file.h"
-#include "tests/support/avro_write.h"
-#include "tests/support/memory_load.h"
-#include "worker/decide.h"
-#include "worker/decode.h"
+#include "tests/acceptance/decide_run.h"
 
 #include <openssl/sha.h>
 
@@ -20,235 +13,32 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 enum { MAX_STEPS = 256 };
 
-static const char topic[] = "siptrunk.commands.v1";
-static const char cluster[] = "cluster";
-static const int64_t now_us = 1700000001000000;
-
-/* Made once: schemas of ours and of the cases' other writers, and all that the stages need. */
-static struct {
-    struct digests *digests;
-    struct schema_set *schemas;
-    struct result_encoder *encoder;
-    struct avro_json_decoder *results;
-    struct arena *arena;
-    json_t *writers; /* of all schemas: name or differences -> {"schema", "fingerprint"} */
-    char directory[64];
-} world;
-
-/* ---- writers ---- */
-
-/* What tells one writer from another. */
-static char *writer_key(const json_t *step) {
-    json_t *differences = json_object_get(step, "writer");
-    const char *type = json_string_value(json_object_get(json_object_get(step, "send"), "type"));
-    char *text = differences ? json_dumps(differences, JSON_COMPACT) : strdup("");
-    char *key = NULL;
-    assert_true(asprintf(&key, "%s%s", type, text) > 0);
-    free(text);
-    return key;
-}
-
-static json_t *our_schema(const char *name) {
-    for (const struct embedded_file *file = embedded_schemas; file->name; file++) {
-        size_t size = strlen(name);
-        if (!strncmp(file->name, name, size) && !strcmp(file->name + size, ".avsc"))
-            return json_loads(file->text, 0, NULL);
-    }
-    fail_msg("no schema %s", name);
-    return NULL;
-}
-
-static void add_writer(const json_t *step) {
-    char *key = writer_key(step);
-    if (json_object_get(world.writers, key)) {
-        free(key);
-        return;
-    }
-    json_t *differences = json_object_get(step, "writer");
-    json_t *schema =
-        our_schema(json_string_value(json_object_get(json_object_get(step, "send"), "type")));
-    if (differences) {
-        json_t *other = other_writer_schema(schema, differences);
-        json_decref(schema);
-        schema = other;
-    }
-    char path[128], *text = json_dumps(schema, 0);
-    uint64_t fingerprint;
-    assert_true(avro_fingerprint(slice_of(text), &fingerprint, NULL));
-    snprintf(path, sizeof path, "%s/%zu.avsc", world.directory, json_object_size(world.writers));
-    if (!json_is_true(json_object_get(differences, "unknown")))
-        assert_int_equal(json_dump_file(schema, path, 0), 0);
-    json_object_set_new(
-        world.writers, key,
-        json_pack("{so sI}", "schema", schema, "fingerprint", (json_int_t)fingerprint));
-    free(text);
-    free(key);
-}
-
-static void set_mac_key(const char *key) {
-    assert_true(digests_set_mac_key(world.digests, slice_of(key), NULL));
-}
+static struct decide_run *world;
 
 static void make_world(const struct case_list *list) {
-    struct error err = {0};
-    snprintf(world.directory, sizeof world.directory, "/tmp/siptrunk-cases-XXXXXX");
-    assert_non_null(mkdtemp(world.directory));
-    world.writers = json_object();
+    world = decide_run_new();
     for (size_t i = 0; i < list->count; i++) {
         for (size_t k = 0; k < json_array_size(list->cases[i].steps); k++) {
             const json_t *step = json_array_get(list->cases[i].steps, k);
             if (json_object_get(step, "send"))
-                add_writer(step);
+                decide_run_add_writer(world, step);
         }
     }
-    json_t *result_schema = our_schema("CommandResult");
-    char *result_text = json_dumps(result_schema, 0);
-    world.arena = arena_new((size_t)256 << 20);
-    world.digests = digests_new(&err);
-    set_mac_key("any key");
-    world.schemas = schema_set_new(command_readers(), command_type_count, world.directory, &err);
-    if (!world.schemas)
-        fail_msg("%s", err.message);
-    world.encoder = result_encoder_new(slice_of(result_text), world.digests, &err);
-    world.results = avro_json_decoder_new(slice_of(result_text), &err);
-    assert_true(world.arena && world.encoder && world.results);
-    free(result_text);
-    json_decref(result_schema);
-}
-
-static void free_world(void) {
-    for (size_t i = 0; i < json_object_size(world.writers); i++) {
-        char path[128];
-        snprintf(path, sizeof path, "%s/%zu.avsc", world.directory, i);
-        unlink(path);
-    }
-    rmdir(world.directory);
-    json_decref(world.writers);
-    avro_json_decoder_free(world.results);
-    result_encoder_free(world.encoder);
-    schema_set_free(world.schemas);
-    digests_free(world.digests);
-    arena_free(world.arena);
-}
-
-/* ---- records ---- */
-
-struct sent {
-    struct buffer value;
-    struct record record;
-};
-
-static void add_hex(struct buffer *buffer, const char *hex) {
-    for (; hex && hex[0] && hex[1]; hex += 2) {
-        char pair[3] = {hex[0], hex[1], 0};
-        unsigned char byte = (unsigned char)strtoul(pair, NULL, 16);
-        buffer_add(buffer, &byte, 1);
-    }
-}
-
-static void make_value(const json_t *step, struct buffer *value) {
-    char framing[FRAMING_SIZE], *key = writer_key(step);
-    const json_t *writer = json_object_get(world.writers, key);
-    free(key);
-    assert_non_null(writer);
-    framing_write((uint64_t)json_integer_value(json_object_get(writer, "fingerprint")), framing);
-    buffer_add(value, framing, sizeof framing);
-    write_avro(json_object_get(writer, "schema"), json_object_get(step, "send"), value);
-    value->size -= (size_t)json_integer_value(json_object_get(step, "cut"));
-    add_hex(value, json_string_value(json_object_get(step, "append")));
+    decide_run_begin(world);
 }
 
 static void make_record(const json_t *steps, size_t index, struct sent *sent) {
     const json_t *step = json_array_get(steps, index);
     const json_t *again = json_object_get(step, "redeliver");
-    if (again) {
+    if (again)
         sent[index].record = sent[json_integer_value(again)].record;
-        return;
-    }
-    const json_t *bytes = json_object_get(step, "bytes");
-    struct buffer *value = &sent[index].value;
-    if (bytes)
-        add_hex(value, json_string_value(bytes));
     else
-        make_value(step, value);
-    sent[index].record = (struct record){
-        .source = {.topic = slice_of(topic),
-                   .partition = 3,
-                   .offset = (int64_t)index + 100,
-                   .timestamp_ms = 1700000000000 + (int64_t)index},
-        .value = json_is_null(bytes)
-                     ? SLICE_NONE
-                     : (struct slice){.data = value->data ? value->data : "", .size = value->size},
-    };
-}
-
-/* ---- running ---- */
-
-struct answer {
-    enum handling handling;
-    enum reason dead_reason;
-    bool replayed;
-    struct buffer body;
-    struct uuid derived_id;
-    char subject[512];
-};
-
-static void free_answers(struct answer *answers) {
-    for (size_t i = 0; i < MAX_STEPS; i++)
-        buffer_free(&answers[i].body);
-    free(answers);
-}
-
-static void keep_answer(const struct command *command, struct answer *answer) {
-    answer->handling = command->handling;
-    answer->dead_reason = command->dead_reason;
-    answer->replayed = command->replayed;
-    answer->derived_id = command->derived_id;
-    if (command->handling != HANDLE_COMMAND)
-        return;
-    assert_non_null(command->answer);
-    buffer_add(&answer->body, command->answer->body.data, command->answer->body.size);
-    struct slice subject = command->answer->subject;
-    snprintf(answer->subject, sizeof answer->subject, SLICE_FMT, SLICE_ARG(subject));
-}
-
-static void run_batch(struct memory *memory, const struct sent *sent, struct answer *answers,
-                      size_t count, int64_t clock_us) {
-    struct error err = {0};
-    struct working_set set;
-    struct decoder decoder = {
-        .schemas = world.schemas, .digests = world.digests, .cluster_id = slice_of(cluster)};
-    struct decider decider = {.digests = world.digests, .encoder = world.encoder};
-    struct command *commands = calloc(count, sizeof *commands);
-    arena_reset(world.arena);
-    assert_true(working_set_init(&set, world.arena, count));
-    for (size_t i = 0; i < count; i++)
-        assert_true(decode_record(&decoder, &sent[i].record, world.arena, &commands[i], &err));
-    assert_true(decide_want(&set, commands, count, &err));
-    memory_load(memory, &set);
-    assert_true(decide_batch(&decider, &set, commands, count, clock_us, &err));
-    for (size_t i = 0; i < count; i++)
-        keep_answer(&commands[i], &answers[i]);
-    memory_store(memory, &set);
-    free(commands);
-}
-
-/* The clock goes back by back_us from batch to batch. */
-static struct answer *run(struct memory *memory, const struct sent *sent, size_t count,
-                          size_t batch_size, int64_t back_us) {
-    struct answer *answers = calloc(MAX_STEPS, sizeof *answers);
-    for (size_t first = 0; first < count; first += batch_size) {
-        size_t size = count - first < batch_size ? count - first : batch_size;
-        run_batch(memory, sent + first, answers + first, size,
-                  now_us - back_us * (int64_t)(first / batch_size));
-    }
-    return answers;
+        decide_run_make(world, step, (int64_t)index + 100, &sent[index]);
 }
 
 static struct memory *new_memory(const struct acceptance_case *one) {
@@ -400,17 +190,15 @@ static void check_identity(struct checker *checker, const char *place, const str
         natural = false;
     struct uuid event_id = answer->derived_id;
     if (natural) {
-        char name[UUID_TEXT_SIZE + 1];
-        uuid_format(&command_id, name);
-        event_id = uuid_v5(world.digests, &account_id, slice_of(name));
+        event_id = decide_run_event_id(world, &account_id, &command_id);
     } else {
         command_id = answer->derived_id;
     }
-    json_t *expected =
-        json_pack("{so sI sI ss sI sI}", "event_id", uuid_json(&event_id), "received_at",
-                  (json_int_t)source->timestamp_ms * 1000, "applied_at", (json_int_t)now_us,
-                  "source_topic", topic, "source_partition", (json_int_t)source->partition,
-                  "source_offset", (json_int_t)source->offset);
+    json_t *expected = json_pack(
+        "{so sI sI ss sI sI}", "event_id", uuid_json(&event_id), "received_at",
+        (json_int_t)source->timestamp_ms * 1000, "applied_at", (json_int_t)decide_run_now_us,
+        "source_topic", decide_run_topic, "source_partition", (json_int_t)source->partition,
+        "source_offset", (json_int_t)source->offset);
     compare(checker->one, place, expected, result);
     json_decref(expected);
     check_trail(checker, place, answer, result, &account_id,
@@ -451,10 +239,7 @@ static void check_fields(struct checker *checker, const char *place, const json_
 
 static void check_result(struct checker *checker, const char *place, const struct answer *answer,
                          const struct source *source, const json_t *expected) {
-    json_t *result = NULL;
-    struct error err = {0};
-    if (!avro_json_decode(world.results, buffer_slice(&answer->body), &result, NULL, &err))
-        fail_msg("%s: %s", place, err.message);
+    json_t *result = decide_run_result(world, answer);
     compare(checker->one, place, expected, result);
     if (answer->replayed)
         fail_at(checker->one, place, json_string("a first answer"), json_string("a copy"));
@@ -464,12 +249,26 @@ static void check_result(struct checker *checker, const char *place, const struc
     json_decref(result);
 }
 
-/* For texts whose very bytes are promised. */
+static bool occurs(const struct answer *answer, const json_t *piece) {
+    return memmem(answer->body.data, answer->body.size, json_string_value(piece),
+                  json_string_length(piece)) != NULL;
+}
+
+/* Texts whose very bytes are promised, and those that nobody may be told. */
 static void check_body(struct checker *checker, const char *place, const struct answer *answer,
-                       const json_t *piece) {
-    if (piece && !memmem(answer->body.data, answer->body.size, json_string_value(piece),
-                         json_string_length(piece)))
+                       const json_t *step) {
+    const json_t *expect = json_object_get(step, "expect");
+    const json_t *piece = json_object_get(expect, "body_has");
+    size_t i;
+    if (piece && !occurs(answer, piece))
         fail_at(checker->one, place, piece, json_string("other bytes"));
+    json_array_foreach(json_object_get(expect, "body_lacks"), i, piece) {
+        if (occurs(answer, piece))
+            fail_at(checker->one, place, json_string("a body without it"), piece);
+    }
+    piece = json_object_get(json_object_get(step, "send"), "password");
+    if (json_string_length(piece) >= 8 && occurs(answer, piece))
+        fail_at(checker->one, place, json_string("no password"), piece);
 }
 
 static void check_step(struct checker *checker, size_t index, const struct sent *sent,
@@ -497,33 +296,82 @@ static void check_step(struct checker *checker, size_t index, const struct sent 
         expect_text(checker->one, place, dead, strlen(urn) > 20 ? urn + 20 : urn);
     } else if (result) {
         check_result(checker, place, answer, &sent[index].record.source, result);
-        check_body(checker, place, answer,
-                   json_object_get(json_object_get(step, "expect"), "body_has"));
+        check_body(checker, place, answer, step);
     }
 }
 
 /* ---- what is there afterwards ---- */
 
+/* What the applied edits, as they are expected, make of the channels. */
+static void apply_edits(const struct acceptance_case *one, struct memory *memory) {
+    size_t i, k;
+    json_t *step, *change;
+    json_array_foreach(one->steps, i, step) {
+        const json_t *result = json_object_get(step, "result");
+        const json_t *sent = json_object_get(step, "send");
+        const char *outcome = json_string_value(json_object_get(result, "outcome"));
+        const char *type = json_string_value(json_object_get(sent, "type"));
+        const char *name = json_string_value(json_object_get(sent, "channel_name"));
+        struct uuid account_id;
+        if (!outcome || strcmp(outcome, "APPLIED") != 0 || strcmp(type, "EditChannel") != 0)
+            continue;
+        assert_true(id_of(sent, "account_id", &account_id));
+        memory_raise_version(memory, &account_id, name);
+        json_array_foreach(json_object_get(result, "changes"), k, change) {
+            memory_change(memory, &account_id, name, change,
+                          json_string_value(json_object_get(sent, "password")));
+            if (!strcmp(json_string_value(json_object_get(change, "pointer")), "/new_name"))
+                name = json_string_value(json_object_get(change, "after"));
+        }
+    }
+}
+
+static const char *first_account(const struct acceptance_case *one) {
+    size_t i;
+    json_t *line;
+    json_array_foreach(one->inventory, i, line) {
+        if (!strcmp(json_string_value(json_object_get(line, "type")), "account"))
+            return json_string_value(json_object_get(line, "id"));
+    }
+    return "";
+}
+
+/* Rows that the case names: of numbers, which begin with +, and of the first account's channels. */
+static void check_named_rows(struct checker *checker, const char *place, json_t *numbers,
+                             const json_t *channels) {
+    const char *name;
+    json_t *row;
+    json_object_foreach(checker->one->after, name, row) {
+        if (*name == '+') {
+            assert_int_equal(json_object_update(json_object_get(numbers, name), row), 0);
+            continue;
+        }
+        char key[256];
+        snprintf(key, sizeof key, "%s %s", first_account(checker->one), name);
+        compare(checker->one, place, row, json_object_get(channels, key));
+    }
+}
+
 static void check_views(struct checker *checker, const char *place) {
     const struct acceptance_case *one = checker->one;
     struct memory *before = new_memory(one);
-    json_t *expected = memory_number_view(before), *actual = memory_number_view(checker->memory);
-    const char *number;
-    json_t *row;
-    json_object_foreach(one->after, number, row) {
-        assert_int_equal(json_object_update(json_object_get(expected, number), row), 0);
-    }
-    compare(one, place, expected, actual);
+    json_t *numbers = memory_number_view(checker->memory);
+    json_t *channels = memory_channel_view(checker->memory);
+    json_t *results = memory_result_view(checker->memory);
+    apply_edits(one, before);
+    json_t *expected = memory_channel_view(before);
+    compare(one, place, expected, channels);
     json_decref(expected);
-    json_decref(actual);
-    expected = memory_channel_view(before);
-    actual = memory_channel_view(checker->memory);
-    compare(one, place, expected, actual);
+    if (!memory_same_passwords(before, checker->memory))
+        fail_msg("%s: a password is not the one that was sent last, %s", one->name, place);
+    expected = memory_number_view(before);
+    check_named_rows(checker, place, expected, channels);
+    compare(one, place, expected, numbers);
+    compare(one, place, checker->ledger, results);
     json_decref(expected);
-    json_decref(actual);
-    actual = memory_result_view(checker->memory);
-    compare(one, place, checker->ledger, actual);
-    json_decref(actual);
+    json_decref(numbers);
+    json_decref(channels);
+    json_decref(results);
     memory_free(before);
 }
 
@@ -531,9 +379,9 @@ static void expect_same_answers(const struct acceptance_case *one, const char *p
                                 const struct answer *expected, const struct answer *actual,
                                 size_t count) {
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(expected[i].handling, actual[i].handling);
-        assert_int_equal(expected[i].replayed, actual[i].replayed);
         expect_bytes(one, place, &expected[i].body, &actual[i].body);
+        if (!answers_equal(&expected[i], &actual[i]))
+            fail_msg("%s: step %zu is answered in another way %s", one->name, i, place);
     }
 }
 
@@ -571,30 +419,31 @@ static void run_case(void **state) {
     assert_in_range(count, 1, MAX_STEPS);
     for (size_t i = 0; i < count; i++)
         make_record(one->steps, i, sent);
+    decide_run_keep_secrets(world, !one->without_secrets);
 
     struct checker checker = {.one = one, .memory = new_memory(one), .ledger = json_array()};
-    struct answer *together = run(checker.memory, sent, count, count, 0);
+    struct answer *together = decide_run_all(world, checker.memory, sent, count, count, 0);
     for (size_t i = 0; i < count; i++)
         check_step(&checker, i, sent, together);
     check_views(&checker, "in one batch");
-    set_mac_key(resends_something(one) ? "any key" : "the next key");
-    struct answer *again = run(checker.memory, sent, count, count, 0);
-    set_mac_key("any key");
+    decide_run_set_mac_key(world, resends_something(one) ? "any key" : "the next key");
+    struct answer *again = decide_run_all(world, checker.memory, sent, count, count, 0);
+    decide_run_set_mac_key(world, "any key");
     expect_same_answers(one, "delivered again", together, again, count);
     check_views(&checker, "after all were delivered again");
     memory_free(checker.memory);
 
     checker.memory = new_memory(one);
-    struct answer *apart =
-        run(checker.memory, sent, count, 1, is_about_one_account(&checker) ? 1000000 : 0);
+    struct answer *apart = decide_run_all(world, checker.memory, sent, count, 1,
+                                          is_about_one_account(&checker) ? 1000000 : 0);
     expect_same_answers(one, "in batches of one", together, apart, count);
     check_views(&checker, "in batches of one");
     memory_free(checker.memory);
 
     json_decref(checker.ledger);
-    free_answers(together);
-    free_answers(again);
-    free_answers(apart);
+    answers_free(together, count);
+    answers_free(again, count);
+    answers_free(apart, count);
     for (size_t i = 0; i < count; i++)
         buffer_free(&sent[i].value);
 }
@@ -608,7 +457,7 @@ int main(void) {
             .name = list->cases[i].name, .test_func = run_case, .initial_state = &list->cases[i]};
     int failed = _cmocka_run_group_tests("acceptance", tests, list->count, NULL, NULL);
     free(tests);
-    free_world();
+    decide_run_free(world);
     case_list_free(list);
     return failed;
 }

@@ -1,22 +1,23 @@
 """The acceptance cases through Kafka, the worker and PostgreSQL: the files that test_decide.c runs without them.
 
-All commands of all cases are sent at once to one worker. Steps that deliver a record once more as after a crash are
-left out, since a broker does that only after a crash; the fault tests have those.
+All commands of all cases are sent at once to one worker; those of the cases without secrets to another one, which has
+no key for passwords. Steps that deliver a record once more as after a crash are left out, since a broker does that only
+after a crash; the fault tests have those.
 """
 
 import collections
 import datetime
 import hashlib
-import io
 import json
 import re
 import struct
 import uuid
 
-import fastavro
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+import avro_writer
 import cases
 import harness
 
@@ -25,6 +26,7 @@ TOKEN = "kafka_correlationId"  # comes back on results and dead letters: tells w
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 NIL = str(uuid.UUID(int=0))
+KEY_ID, KEY = "first", bytes(range(32))
 
 
 # --- commands in any writer's schema ----------------------------------------------------------------------------------
@@ -38,29 +40,7 @@ class Writer:
         self.prefix = b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
     def encode(self, fields):
-        record = self.schema[1] if isinstance(self.schema, list) else self.schema
-        written, values = dict(record, fields=[]), {}
-        for field in record["fields"]:
-            written["fields"].append(field)
-            if field["name"] in fields:
-                kind, values[field["name"]] = fitted(field["type"], fields[field["name"]])
-                written["fields"][-1] = dict(field, type=kind)
-        schema = ["null", written] if isinstance(self.schema, list) else written
-        out = io.BytesIO(self.prefix)
-        out.seek(0, io.SEEK_END)
-        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), values)
-        return out.getvalue()
-
-
-def fitted(kind, value):
-    """The pair in the form that fastavro takes. Bytes that are no text are written as bytes, which look the same."""
-    branches = kind if isinstance(kind, list) else [kind]
-    if isinstance(value, dict) and "hex" in value:
-        kinds = ["bytes" if branch == "string" else branch for branch in branches]
-        return kinds if isinstance(kind, list) else kinds[0], bytes.fromhex(value["hex"])
-    if isinstance(value, str) and "bytes" in branches and "string" not in branches:
-        return kind, value.encode()
-    return kind, value
+        return self.prefix + avro_writer.encoded(self.schema, fields)
 
 
 def other_schema(schema, differences):
@@ -104,12 +84,13 @@ def value_of(step, writers):
 
 
 class Run:
-    """What came of it: by case and step the record sent, its answer or its dead letter; and the views."""
+    """What came of it: by case and step the record sent, its answer or its dead letter; the views, and where else a
+    password might be."""
 
-    def __init__(self, stack, directory):
-        self.sent, by_token = {}, {}
+    def __init__(self, stack, cases_of_run, directory, **settings):
+        self.cases, self.sent, by_token = cases_of_run, {}, {}
         writers = Writers(directory)
-        for case in CASES:
+        for case in self.cases:
             for index, step in enumerate(case.steps):
                 if "redeliver" in step:
                     continue
@@ -117,27 +98,45 @@ class Run:
                 record = harness.raw(value_of(step, writers), key=case.name.encode(), headers=[(TOKEN, token)])
                 self.sent[case.name, index] = record
                 by_token[token] = case.name, index
-        stack.load_inventory([line for case in CASES for line in case.inventory])
-        for case in CASES:
+        stack.load_inventory(inventory(self.cases))
+        for case in self.cases:
             for edit in case.edits:
-                stack.rows("update siptrunk.channel set version = %s, caller_id = %s where account_id = %s and name = %s"
-                           " returning 1", edit["version"], edit.get("caller_id"), edit["account_id"], edit["channel_name"])
-        worker = stack.worker(schema__dir=directory, threads__bulk=0)
+                store_edit(stack, edit)
+        self.channels_before = self._channels(stack)
+        worker = stack.worker(schema__dir=directory, threads__bulk=0, **settings)
         stack.send(self.sent.values())
         stack.wait_drained()
         code, _ = worker.terminate()
-        assert code == 0, f"the worker left with {code}\n{worker.log()}"
-        self.answers, self.dead = ({by_token[record.header(TOKEN)]: record for record in self._once(stack.read(topic))}
-                                   for topic in (stack.topics.results, stack.topics.commands_dlt))
+        self.log = worker.log()
+        assert code == 0, f"the worker left with {code}\n{self.log}"
+        results, dead = (stack.read(topic) for topic in (stack.topics.results, stack.topics.commands_dlt))
+        self.answers, self.dead = ({by_token[record.header(TOKEN)]: record for record in self._once(records)}
+                                   for records in (results, dead))
         self.cluster = stack.servers.admin.list_topics(timeout=20).cluster_id
+        self.timestamps = {record.place: record.timestamp for record in stack.read(stack.topics.commands)}
         self.numbers = {row[0]: dict(zip(("account_id", "kind", "state", "channel_name", "number_type"), row[1:]))
                         for row in stack.rows("select number, account_id::text, kind, state, channel_name, number_type"
                                               " from siptrunk.number_view")}
-        self.channels = {row[:2]: row[2:] for row in stack.rows(
-            "select account_id::text, channel_name, subscription, version from siptrunk.channel_view")}
+        self.channels = self._channels(stack)
         self.results = stack.rows("select account_id::text, account_sequence, command_id::text, command_type, outcome,"
                                   " error_reason, batch_id, applied_at from siptrunk.result_view")
-        self.timestamps = {record.place: record.timestamp for record in stack.read(stack.topics.commands)}
+        self.passwords = {row[:2]: row[2:] for row in stack.rows(
+            "select account_id::text, name, channel_id, password_key_id, password_nonce, password_ciphertext"
+            " from siptrunk.channel")}
+        self.database = self._dump(stack)
+
+    @staticmethod
+    def _channels(stack):
+        return {row[:2]: dict(zip(("subscription", "version", "settings"), row[2:])) for row in stack.rows(
+            "select account_id::text, channel_name, subscription, version, settings from siptrunk.channel_view")}
+
+    @staticmethod
+    def _dump(stack):
+        """Every row of every table and view, as text."""
+        tables = stack.rows("select table_schema || '.' || table_name from information_schema.tables"
+                            " where table_schema not in ('pg_catalog', 'information_schema')")
+        assert len(tables) > 10
+        return "\n".join(row[0] for table in tables for row in stack.rows(f"select t::text from {table[0]} t"))
 
     @staticmethod
     def _once(records):
@@ -147,10 +146,47 @@ class Run:
         return records
 
 
+def inventory(cases_of_run):
+    """Their lines. Codes of call barrings are the same in all cases, so each is there once."""
+    lines = [line for case in cases_of_run for line in case.inventory]
+    codes = {line["code"]: line for line in lines if line["type"] == "call_barring"}
+    return list(codes.values()) + [line for line in lines if line["type"] != "call_barring"]
+
+
+_COLUMN_PREFIXES = {"sip_trunk": "trunk_", "audio_stream": "audio_", "clip": "clip_", "did": "did_", "failover": "failover_",
+                    "microsoft_teams_configuration": "teams_"}
+
+
+def store_edit(stack, edit):
+    """What an edit would have left: its settings are written into the columns, past the worker."""
+    columns = {"version": edit.get("version", 1)}
+    for name, value in edit.get("settings", {}).items():
+        members = {name: value} if name not in _COLUMN_PREFIXES else {
+            _COLUMN_PREFIXES[name] + member.removeprefix("microsoft_"): inner for member, inner in value.items()}
+        columns.update(members)
+    if columns.get("trunk_ip_whitelist") is not None:
+        columns["trunk_ip_whitelist"] = columns["trunk_ip_whitelist"].split(";")
+    casts = {"trunk_ip_whitelist": "::text[]::cidr[]", "audio_rtp_timeout": "::text::int", "audio_rtp_hold_timeout": "::text::int"}
+    sets = ", ".join(f"{column} = %s{casts.get(column, '')}" for column in columns)
+    changed = stack.rows(f"update siptrunk.channel set {sets} where account_id = %s and name = %s returning 1",
+                         *columns.values(), edit["account_id"], edit["channel_name"])
+    assert len(changed) == 1, edit
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    with harness.Stack(harness.Servers.shared()) as stack:
-        yield Run(stack, tmp_path_factory.mktemp("schemas"))
+def runs(tmp_path_factory):
+    """By whether passwords can be kept."""
+    directory = tmp_path_factory.mktemp("run")
+    key_file = directory / "keys"
+    key_file.write_text(f"{KEY_ID}:{KEY.hex()}\n")
+    made = {}
+    for secrets in (True, False):
+        schemas = directory / f"schemas-{secrets}"
+        schemas.mkdir()
+        settings = {"secrets__key_file": key_file} if secrets else {}
+        with harness.Stack(harness.Servers.shared()) as stack:
+            made[secrets] = Run(stack, [case for case in CASES if case.secrets == secrets], schemas, **settings)
+    return made
 
 
 # --- what is expected -------------------------------------------------------------------------------------------------
@@ -204,6 +240,8 @@ class Checker:
             self.expect(place, replayed=(False, answer.replayed))
             self.result(place, step["result"], sent, answer)
             self.expect(place, bytes=(True, step["expect"].get("body_has", "").encode() in answer.body))
+            told = [text for text in step["expect"].get("body_lacks", []) if text.encode() in answer.body]
+            self.expect(place, told=([], told))
         elif dead is not None and "dead_letter" in step:
             self.dead_letter(place, step["dead_letter"], sent, dead)
 
@@ -258,16 +296,35 @@ class Checker:
                     connect=([sent.topic.encode(), str(sent.offset).encode(), urn],
                              [header(f"__connect.errors.{name}") for name in ("topic", "offset", "exception.class.name")]))
 
+    def channels(self):
+        accounts = set(self.case.accounts)
+        before = {key: row for key, row in self.run.channels_before.items() if key[0] in accounts}
+        expected, passwords = self.case.channels_after(before)
+        actual = {key: row for key, row in self.run.channels.items() if key[0] in accounts}
+        self.expect("channel_view", names=(sorted(expected), sorted(actual)))
+        for key in expected.keys() & actual.keys():
+            self.expect("channel_view", **{key[1]: (expected[key], actual[key])})
+            self.expect("password", **{key[1]: (passwords.get(key), self.stored_password(key))})
+        for name, row in self.case.after.items():
+            if not name.startswith("+"):
+                self.expect("channel_view", **{name: (row, actual.get((self.case.accounts[0], name)))})
+
+    def stored_password(self, key):
+        """As it is after decryption: bound to the account and the channel's id."""
+        channel_id, key_id, nonce, ciphertext = self.run.passwords[key]
+        if key_id is None:
+            return None
+        self.expect("password", key_id=(KEY_ID, key_id), nonce=(12, len(nonce)))
+        place = uuid.UUID(key[0]).bytes + struct.pack(">q", channel_id)
+        return AESGCM(KEY).decrypt(nonce, ciphertext, place).decode()
+
     def views(self):
         for line in self.case.lines("number"):
             row = {"account_id": line["account_id"], "kind": line["kind"], "channel_name": line.get("channel"),
                    "state": "connected" if "channel" in line else line["state"], "number_type": line.get("number_type")}
             row.update(self.case.after.get(line["number"], {}))
             self.expect("number_view", **{line["number"]: (row, self.run.numbers[line["number"]])})
-        versions = {(edit["account_id"], edit["channel_name"]): edit["version"] for edit in self.case.edits}
-        for line in self.case.lines("channel"):
-            key = line["account_id"], line["name"]
-            self.expect("channel_view", **{line["name"]: ([line["subscription"], versions.get(key, 1)], list(self.run.channels[key]))})
+        self.channels()
         mine = {row[:3] for row in self.ledger}
         shared = [row for row in self.run.results if row[0] in {row[0] for row in self.ledger} and row[0] != NIL]
         self.expect("result_view", rows=(sorted(mine), sorted({row[:3] for row in self.run.results if row[:3] in mine})),
@@ -277,16 +334,37 @@ class Checker:
             self.expect("result_view", **{row[2]: (list(row), stored.get(row[:3]))})
 
 
-def test_after_is_about_numbers_of_the_inventory():
+def test_after_is_about_numbers_of_the_inventory_and_channels():
     for case in CASES:
-        assert set(case.after) <= {line["number"] for line in case.lines("number")}, case.name
+        assert {name for name in case.after if name.startswith("+")} <= {line["number"] for line in case.lines("number")}, case.name
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_case(run, case):
-    checker = Checker(run, case)
+def test_case(runs, case):
+    checker = Checker(runs[case.secrets], case)
     for index, step in enumerate(case.steps):
         if "redeliver" not in step:
             checker.step(index, step)
     checker.views()
     assert not checker.wrong, "\n".join(checker.wrong)
+
+
+def sent_passwords():
+    """Those that are long enough to be met only where they are told."""
+    texts = (step.get("send", {}).get("password") for case in CASES for step in case.steps)
+    return {text for text in texts if isinstance(text, str) and len(text) >= 8}
+
+
+@pytest.mark.parametrize("secrets", [True, False])
+def test_no_password_is_told_anywhere(runs, secrets):
+    """G13: neither in results, nor in the headers of dead letters, nor in the database, nor in the log."""
+    run = runs[secrets]
+    results = b"\n".join(record.value for record in run.answers.values())
+    headers = b"\n".join(value for record in (*run.answers.values(), *run.dead.values()) for _, value in record.headers)
+    places = {"results": results, "headers": headers, "database": run.database.encode(), "log": run.log.encode()}
+    passwords = sent_passwords()
+    assert passwords
+    for name, text in places.items():
+        told = [password for password in passwords
+                if password.encode() in text or password.encode().hex().encode() in text.lower()]
+        assert not told, f"{name} has {told}"

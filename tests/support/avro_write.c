@@ -135,12 +135,20 @@ static bool takes(const json_t *type, const json_t *value) {
     return false;
 }
 
+static bool is_text(const json_t *value) {
+    return json_is_string(value) || json_object_get(value, "hex");
+}
+
+/* Every branch is resolved, since a later field may go by the name of one that is not taken. */
 static void write_union(struct writer *writer, const json_t *branches, const json_t *value) {
     size_t i;
     json_t *branch;
     json_array_foreach(branches, i, branch) {
+        (void)resolve(writer, branch);
+    }
+    json_array_foreach(branches, i, branch) {
         const json_t *type = resolve(writer, branch);
-        bool wrapped = is_nullable_string(type) && json_is_string(value);
+        bool wrapped = is_nullable_string(type) && is_text(value);
         if (!wrapped && !takes(type, value))
             continue;
         write_long(writer, (int64_t)i);
@@ -156,7 +164,7 @@ static void write_value(struct writer *writer, const json_t *type, const json_t 
         return;
     }
     type = resolve(writer, type);
-    if (is_nullable_string(type) && !json_is_object(value)) {
+    if (is_nullable_string(type) && !json_object_get(value, "value")) {
         const json_t *field = json_array_get(json_object_get(type, "fields"), 0);
         write_value(writer, json_object_get(field, "type"), value);
         return;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { MAX_ROWS = 512 };
+enum { MAX_ROWS = 1024 };
 
 struct stored_account {
     struct uuid id;
@@ -18,9 +18,17 @@ struct stored_account {
     uint8_t last_chain[SHA256_SIZE];
 };
 
+/* An entry of a catalogue, or with an account the grant of one. Caller ids are grants alone. */
+struct stored_reference {
+    struct uuid account_id;
+    enum reference_kind kind;
+    char *key;
+};
+
 struct stored_channel {
     struct uuid account_id;
-    char *name, *subscription, *caller_id;
+    char *name, *subscription, *password;
+    char *settings[SETTING_COUNT];
     int64_t id, version;
 };
 
@@ -38,10 +46,11 @@ struct stored_result {
 struct memory {
     struct arena *arena;
     struct stored_account accounts[MAX_ROWS];
+    struct stored_reference catalogue[MAX_ROWS], grants[MAX_ROWS];
     struct stored_channel channels[MAX_ROWS];
     struct stored_number numbers[MAX_ROWS];
     struct stored_result results[MAX_ROWS];
-    size_t account_count, channel_count, number_count, result_count;
+    size_t account_count, catalogue_count, grant_count, channel_count, number_count, result_count;
 };
 
 struct memory *memory_new(void) {
@@ -138,10 +147,52 @@ static struct stored_result *find_result(struct memory *memory, const struct uui
 
 /* ---- inventory ---- */
 
+/* The UUIDs of proxies and templates are kept in lower case. */
+static char *reference_key(struct memory *memory, enum reference_kind kind, const char *text) {
+    struct uuid uuid;
+    char lower[UUID_TEXT_SIZE + 1];
+    if (kind != REFERENCE_TEMPLATE && kind != REFERENCE_PROXY)
+        return keep_text(memory, text);
+    if (!uuid_parse(slice_of(text), &uuid))
+        fail_msg("not a UUID: %s", text);
+    uuid_format(&uuid, lower);
+    return keep_text(memory, lower);
+}
+
+static void add_to_catalogue(struct memory *memory, enum reference_kind kind, const char *key) {
+    struct stored_reference *entry =
+        next_row(memory->catalogue, sizeof *entry, &memory->catalogue_count);
+    *entry = (struct stored_reference){.kind = kind, .key = reference_key(memory, kind, key)};
+}
+
+static void add_grants(struct memory *memory, const struct uuid *account_id,
+                       enum reference_kind kind, const json_t *keys) {
+    size_t i;
+    json_t *key;
+    json_array_foreach(keys, i, key) {
+        struct stored_reference *grant =
+            next_row(memory->grants, sizeof *grant, &memory->grant_count);
+        *grant = (struct stored_reference){
+            .account_id = *account_id,
+            .kind = kind,
+            .key = reference_key(memory, kind, json_string_value(key)),
+        };
+    }
+}
+
 static void add_account(struct memory *memory, const json_t *line) {
+    static const char *const lists[] = {
+        [REFERENCE_CALLER_ID] = "caller_ids",
+        [REFERENCE_CALL_BARRING] = "call_barrings",
+        [REFERENCE_TEMPLATE] = "templates",
+        [REFERENCE_PROXY] = "proxies",
+    };
     struct stored_account *account =
         next_row(memory->accounts, sizeof *account, &memory->account_count);
     account->id = uuid_of(line, "id");
+    for (size_t kind = 0; kind < sizeof lists / sizeof lists[0]; kind++)
+        add_grants(memory, &account->id, (enum reference_kind)kind,
+                   json_object_get(line, lists[kind]));
 }
 
 static void add_channel(struct memory *memory, const json_t *line) {
@@ -179,16 +230,113 @@ void memory_add(struct memory *memory, const json_t *line) {
         add_channel(memory, line);
     else if (!strcmp(type, "number"))
         add_number(memory, line);
+    else if (!strcmp(type, "proxy"))
+        add_to_catalogue(memory, REFERENCE_PROXY, text_of(line, "id"));
+    else if (!strcmp(type, "template"))
+        add_to_catalogue(memory, REFERENCE_TEMPLATE, text_of(line, "id"));
+    else if (!strcmp(type, "call_barring"))
+        add_to_catalogue(memory, REFERENCE_CALL_BARRING, text_of(line, "code"));
+    else
+        fail_msg("an inventory line of an unknown type: %s", type);
+}
+
+/* ---- settings ---- */
+
+/* The form of a setting in the guide's JSON. */
+static const enum reader_kind setting_kinds[SETTING_COUNT] = {
+#define SETTING(symbol, name, reader, ...) [SETTING_##symbol] = READER_##reader,
+#define SETTINGS_OF_ALL
+#include "worker/settings.def"
+};
+
+/* What the value is in memory; NULL for null. */
+static char *setting_text(struct memory *memory, const json_t *value) {
+    char *dump = json_is_string(value) || json_is_null(value)
+                     ? NULL
+                     : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = keep_text(memory, dump ? dump : json_string_value(value));
+    free(dump);
+    return text;
+}
+
+static json_t *setting_json(enum setting setting, const char *text) {
+    enum reader_kind kind = setting_kinds[setting];
+    bool is_text = kind == READER_STRING || kind == READER_NULLABLE_STRING;
+    json_t *value = text && !is_text ? json_loads(text, JSON_DECODE_ANY, NULL) : json_string(text);
+    return value ? value : json_null();
+}
+
+static enum setting setting_at(const char *pointer) {
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (!strcmp(settings[i].pointer, pointer))
+            return (enum setting)i;
+    }
+    fail_msg("no setting has the pointer %s", pointer);
+    return SETTING_COUNT;
+}
+
+static void set_settings(struct memory *memory, struct stored_channel *channel, const char *pointer,
+                         const json_t *members) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)members, name, value) {
+        char inner[128];
+        snprintf(inner, sizeof inner, "%s/%s", pointer, name);
+        if (json_is_object(value))
+            set_settings(memory, channel, inner, value);
+        else
+            channel->settings[setting_at(inner)] = setting_text(memory, value);
+    }
+}
+
+static struct stored_channel *the_channel(struct memory *memory, const struct uuid *account_id,
+                                          const char *name) {
+    struct stored_channel *channel = find_channel(memory, account_id, slice_of(name));
+    if (!channel)
+        fail_msg("there is no channel %s", name);
+    return channel;
 }
 
 void memory_edit(struct memory *memory, const json_t *edit) {
     struct uuid account_id = uuid_of(edit, "account_id");
     struct stored_channel *channel =
-        find_channel(memory, &account_id, slice_of(text_of(edit, "channel_name")));
-    assert_non_null(channel);
+        the_channel(memory, &account_id, text_of(edit, "channel_name"));
     if (json_object_get(edit, "version"))
         channel->version = json_integer_value(json_object_get(edit, "version"));
-    channel->caller_id = keep_text(memory, json_string_value(json_object_get(edit, "caller_id")));
+    set_settings(memory, channel, "", json_object_get(edit, "settings"));
+}
+
+static bool same_text(const char *a, const char *b) {
+    return a && b ? !strcmp(a, b) : a == b;
+}
+
+void memory_change(struct memory *memory, const struct uuid *account_id, const char *name,
+                   const json_t *change, const char *password) {
+    struct stored_channel *channel = the_channel(memory, account_id, name);
+    const char *pointer = text_of(change, "pointer");
+    const char *before = json_string_value(json_object_get(change, "before"));
+    const char *after = json_string_value(json_object_get(change, "after"));
+    if (!strcmp(pointer, "/password")) {
+        channel->password = keep_text(memory, password);
+        return;
+    }
+    char **place =
+        !strcmp(pointer, "/new_name") ? &channel->name : &channel->settings[setting_at(pointer)];
+    if (!same_text(before, *place))
+        fail_msg("%s before the change is not %s but %s", pointer, before ? before : "null",
+                 *place ? *place : "null");
+    *place = keep_text(memory, after);
+}
+
+void memory_raise_version(struct memory *memory, const struct uuid *account_id, const char *name) {
+    the_channel(memory, account_id, name)->version++;
+}
+
+bool memory_same_passwords(const struct memory *a, const struct memory *b) {
+    bool same = a->channel_count == b->channel_count;
+    for (size_t i = 0; same && i < a->channel_count; i++)
+        same = same_text(a->channels[i].password, b->channels[i].password);
+    return same;
 }
 
 bool memory_knows(const struct memory *memory, const struct uuid *account_id) {
@@ -216,24 +364,54 @@ static void load_accounts(struct memory *memory, struct working_set *set) {
     }
 }
 
-static void load_channel(struct working_set *set, const struct stored_channel *stored) {
+static struct channel *load_channel(struct working_set *set, const struct stored_channel *stored) {
     struct channel *channel =
         working_set_put_channel(set, &stored->account_id, stored->id, slice_of(stored->name));
     assert_non_null(channel);
     channel->version = stored->version;
     channel->operator_connect = !strcmp(stored->subscription, "operator_connect");
-    channel->caller_id = copy_to(set, slice_of(stored->caller_id));
+    channel->caller_id = copy_to(set, slice_of(stored->settings[SETTING_CALLER_ID]));
+    return channel;
+}
+
+/* Only where they are asked for, as from the database. */
+static void load_settings(struct working_set *set, struct channel *channel,
+                          const struct stored_channel *stored) {
     channel->settings = arena_array(set->arena, SETTING_COUNT, sizeof *channel->settings);
     assert_non_null(channel->settings);
-    channel->settings[SETTING_CALLER_ID] = channel->caller_id;
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        channel->settings[i] = copy_to(set, slice_of(stored->settings[i]));
 }
 
 static void load_channels(struct memory *memory, struct working_set *set) {
     for (struct entry *entry = set->channel_names.first; entry; entry = entry->next_in_order) {
         const struct channel_name *name = (const struct channel_name *)entry;
         const struct stored_channel *stored = find_channel(memory, &name->account_id, name->name);
-        if (stored)
-            load_channel(set, stored);
+        if (!stored)
+            continue;
+        struct channel *channel = load_channel(set, stored);
+        if (name->needs_settings)
+            load_settings(set, channel, stored);
+    }
+}
+
+static bool is_listed(const struct stored_reference *rows, size_t count,
+                      const struct uuid *account_id, const struct reference *reference) {
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].kind == reference->kind && slice_is(reference->key, rows[i].key) &&
+            (!account_id || uuid_equal(&rows[i].account_id, account_id)))
+            return true;
+    }
+    return false;
+}
+
+static void load_references(const struct memory *memory, struct working_set *set) {
+    for (struct entry *entry = set->references.first; entry; entry = entry->next_in_order) {
+        struct reference *reference = (struct reference *)entry;
+        reference->exists = reference->kind == REFERENCE_CALLER_ID ||
+                            is_listed(memory->catalogue, memory->catalogue_count, NULL, reference);
+        reference->granted =
+            is_listed(memory->grants, memory->grant_count, &reference->account_id, reference);
     }
 }
 
@@ -274,6 +452,7 @@ void memory_load(struct memory *memory, struct working_set *set) {
     load_ledger(memory, set);
     load_numbers(memory, set);
     load_channels(memory, set);
+    load_references(memory, set);
 }
 
 /* ---- store ---- */
@@ -289,6 +468,37 @@ static void store_accounts(struct memory *memory, const struct working_set *set)
         stored->last_applied_at = account->last_applied_at;
         memcpy(stored->last_chain, account->last_chain, sizeof stored->last_chain);
     }
+}
+
+static void store_channel(struct memory *memory, const struct channel *channel) {
+    struct stored_channel *stored = find_channel_by_id(memory, channel->id);
+    assert_non_null(stored);
+    assert_true(uuid_equal(&stored->account_id, &channel->account_id));
+    assert_non_null(channel->settings);
+    stored->version = channel->version;
+    stored->name = (char *)(uintptr_t)keep(memory, channel->name).data;
+    if (channel->new_password.data)
+        stored->password = (char *)(uintptr_t)keep(memory, channel->new_password).data;
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        stored->settings[i] = (char *)(uintptr_t)keep(memory, channel->settings[i]).data;
+}
+
+/* What the database's unique key would refuse, once all are stored. */
+static void check_channel_names(struct memory *memory) {
+    for (size_t i = 0; i < memory->channel_count; i++) {
+        const struct stored_channel *channel = &memory->channels[i];
+        assert_ptr_equal(find_channel(memory, &channel->account_id, slice_of(channel->name)),
+                         channel);
+    }
+}
+
+static void store_channels(struct memory *memory, const struct working_set *set) {
+    for (struct entry *entry = set->channels.first; entry; entry = entry->next_in_order) {
+        const struct channel *channel = (const struct channel *)entry;
+        if (channel->changed)
+            store_channel(memory, channel);
+    }
+    check_channel_names(memory);
 }
 
 static void store_numbers(struct memory *memory, const struct working_set *set) {
@@ -323,6 +533,7 @@ static void store_ledger(struct memory *memory, const struct working_set *set) {
 
 void memory_store(struct memory *memory, const struct working_set *set) {
     store_accounts(memory, set);
+    store_channels(memory, set);
     store_numbers(memory, set);
     store_ledger(memory, set);
 }
@@ -362,6 +573,27 @@ json_t *memory_number_view(const struct memory *memory) {
     return view;
 }
 
+static void show_setting(json_t *view, enum setting setting, const char *text) {
+    const char *name = settings[setting].pointer + 1, *slash = strchr(name, '/');
+    json_t *group = view;
+    if (slash) {
+        char group_name[64];
+        snprintf(group_name, sizeof group_name, "%.*s", (int)(slash - name), name);
+        if (!json_object_get(view, group_name))
+            json_object_set_new(view, group_name, json_object());
+        group = json_object_get(view, group_name);
+        name = slash + 1;
+    }
+    json_object_set_new(group, name, setting_json(setting, text));
+}
+
+static json_t *settings_view(const struct stored_channel *channel) {
+    json_t *view = json_pack("{sb}", "password_set", channel->password != NULL);
+    for (size_t i = 0; i < SETTING_COUNT; i++)
+        show_setting(view, (enum setting)i, channel->settings[i]);
+    return view;
+}
+
 json_t *memory_channel_view(const struct memory *memory) {
     json_t *view = json_object();
     for (size_t i = 0; i < memory->channel_count; i++) {
@@ -369,9 +601,10 @@ json_t *memory_channel_view(const struct memory *memory) {
         char key[UUID_TEXT_SIZE + 2 + 1024];
         uuid_format(&channel->account_id, key);
         snprintf(key + UUID_TEXT_SIZE, sizeof key - UUID_TEXT_SIZE, " %s", channel->name);
-        json_object_set_new(view, key,
-                            json_pack("{so sI}", "subscription", text_json(channel->subscription),
-                                      "version", (json_int_t)channel->version));
+        json_object_set_new(
+            view, key,
+            json_pack("{so sI so}", "subscription", text_json(channel->subscription), "version",
+                      (json_int_t)channel->version, "settings", settings_view(channel)));
     }
     return view;
 }

@@ -13,12 +13,23 @@ struct memory;
 struct memory *memory_new(void);
 void memory_free(struct memory *memory);
 
-/* One line of an inventory. Catalogues are passed over: nothing of them is needed yet. */
+/* One line of an inventory. */
 void memory_add(struct memory *memory, const json_t *line);
 
-/* What edits would have left on a channel: {"account_id", "channel_name", "version", "caller_id"},
- * the last two as needed. */
+/* What edits would have left on a channel: {"account_id", "channel_name", "version", "settings"},
+ * the last two as needed; settings in the guide's JSON form. */
 void memory_edit(struct memory *memory, const json_t *edit);
+
+/* One change of an applied edit, as its result shows it: a renaming, the password (which stands in
+ * no result), or a setting. What the change says was there before must be there. */
+void memory_change(struct memory *memory, const struct uuid *account_id, const char *name,
+                   const json_t *change, const char *password);
+
+/* Counts an applied edit. */
+void memory_raise_version(struct memory *memory, const struct uuid *account_id, const char *name);
+
+/* Whether both hold the same passwords, channel by channel in the order of the inventory. */
+bool memory_same_passwords(const struct memory *a, const struct memory *b);
 
 /* Loads the rows that the set names; stores what deciding has changed in them. */
 void memory_load(struct memory *memory, struct working_set *set);
