@@ -4,6 +4,7 @@
 #include "common/nearest.h"
 #include "ctl/command.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,6 +100,14 @@ static int run(const struct command *command, const struct options *options, int
     return status;
 }
 
+/* Output that did not get out, on a full disk for instance, must not pass for success. */
+static int close_output(int status) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    fprintf(stderr, "siptrunkctl: cannot write to standard output: %s\n", strerror(errno));
+    return status == EXIT_DONE ? EXIT_STATE : status;
+}
+
 static int dispatch(const struct options *options, int argc, char **argv) {
     if (argc == 0) {
         print_help();
@@ -138,5 +147,5 @@ int main(int argc, char **argv) {
             return EXIT_USAGE;
         }
     }
-    return dispatch(&options, argc - optind, argv + optind);
+    return close_output(dispatch(&options, argc - optind, argv + optind));
 }

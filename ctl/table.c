@@ -40,16 +40,25 @@ void table_free(struct table *table) {
     free(table);
 }
 
+/* U+0000-001F and 007F, and in two bytes U+0080-009F, which terminals obey as well. */
+static void blot_out_controls(char *text) {
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)text[0], next = (unsigned char)text[1];
+        if (byte == 0xc2 && next >= 0x80 && next < 0xa0)
+            text[0] = text[1] = '?';
+        else if (byte < 0x20 || byte == 0x7f)
+            text[0] = '?';
+    }
+}
+
 static void add_cell(struct table *table, size_t column, const char *text) {
     struct buffer *cells = &table->cells;
     size_t start = cells->size;
     buffer_add(cells, text, strlen(text) + 1);
-    for (size_t i = start; !cells->failed && i < cells->size - 1; i++) {
-        unsigned char byte = (unsigned char)cells->data[i];
-        if (byte < 0x20 || byte == 0x7f)
-            cells->data[i] = '?';
-    }
-    size_t width = text_length(slice_of(text));
+    if (cells->failed)
+        return;
+    blot_out_controls(cells->data + start);
+    size_t width = text_length(slice_of(cells->data + start));
     if (width > table->widths[column])
         table->widths[column] = width;
 }
