@@ -85,15 +85,14 @@ def expected(line):
     def filled(fields, given):
         out = {}
         for field in fields:
-            types = field["type"] if isinstance(field["type"], list) else [field["type"]]
-            records = {t["name"]: t for t in types if isinstance(t, dict) and t["type"] == "record"}
-            named = [t for t in types if isinstance(t, dict) or t == "NullableString" or str(t).endswith(".NullableString")]
-            value = given.get(field["name"], field.get("default"))
-            if field["name"] in ("rtp_timeout", "rtp_hold_timeout") and field["name"] in given:
-                value = {"value": given[field["name"]]}
-            elif records and named and isinstance(value, dict):
-                value = filled(next(iter(records.values()))["fields"], value)
-            out[field["name"]] = value
+            name, types = field["name"], field["type"]
+            value = given.get(name, field.get("default"))
+            if name in given and name in ("rtp_timeout", "rtp_hold_timeout"):
+                value = {"value": value}
+            elif isinstance(value, dict):
+                [record] = [t for t in types if isinstance(t, dict)]
+                value = filled(record["fields"], value)
+            out[name] = value
         return out
 
     return filled(schema.json["fields"], line)
