@@ -23,11 +23,10 @@ static const char *const of_other_commands[] = {
     "ip-not-allowed",
     "too-many-entries",
     "conflicting-alias",
-    "password-policy",
-    "out-of-range"};
+    "password-policy"};
 
-static const char *const warnings_of_other_commands[] = {
-    "duplicate-collapsed", "failover-loop", "whitelist-broad", "whitelist-overlap", "alias-used"};
+static const char *const warnings_of_other_commands[] = {"duplicate-collapsed", "failover-loop",
+                                                         "whitelist-broad", "whitelist-overlap"};
 
 /* Needs a store that refuses a command: in the tests of faults. */
 static const char *const beyond_cases[] = {"bug"};
