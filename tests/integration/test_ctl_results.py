@@ -116,7 +116,7 @@ def test_only_what_is_committed(stack, results):
 def test_control_characters_do_not_reach_the_terminal(stack, results):
     write(stack, [result(1, channel_name="a\x1b[31mb\n\x9bc")])
     assert "a?[31mb??" in results().stdout
-    assert "\\u001b[31m" in results("--json").stdout
+    assert "\\u001B[31m" in results("--json").stdout
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------
