@@ -103,7 +103,7 @@ class Case:
         """Versions start at 1, or where "edits" left them, and each applied edit counts. What a result of success does
         not state is what has come of it."""
         edits = send["type"] == "EditChannel"
-        key = str(send["account_id"]).lower(), str((send if edits else result)["channel_name"])
+        key = str(send["account_id"]).lower(), str((send if edits else result).get("channel_name"))
         version = self.versions.get(key, 1)
         if edits and result["outcome"] == "APPLIED":
             version += 1
