@@ -50,6 +50,12 @@ struct slice command_text(const struct command *command, int slot) {
     return value->state == VALUE_SET && value->kind == VALUE_KIND_TEXT ? value->text : SLICE_NONE;
 }
 
+struct slice command_number(const struct command *command) {
+    bool known = command->number.size > 0;
+    return known ? (struct slice){.data = command->number.text, .size = command->number.size}
+                 : SLICE_NONE;
+}
+
 bool problem_add(struct problem_list *list, struct arena *arena, enum reason reason,
                  const char *pointer, struct slice message) {
     struct problem *problem = arena_alloc(arena, sizeof *problem);

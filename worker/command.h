@@ -233,6 +233,9 @@ struct command {
 const struct value *command_value(const struct command *command, int slot);
 struct slice command_text(const struct command *command, int slot);
 
+/* The canonical number; absent when there is none. */
+struct slice command_number(const struct command *command);
+
 /* Appends; false when the arena is exhausted. The message may be absent. */
 bool problem_add(struct problem_list *list, struct arena *arena, enum reason reason,
                  const char *pointer, struct slice message) MUST_CHECK;

@@ -75,8 +75,7 @@ bool decision_check_version(struct decision *decision, const struct channel *cha
 
 bool decision_find_number(struct decision *decision, struct number **ret) {
     const struct command *command = decision->command;
-    struct slice e164 = {.data = command->number.text, .size = command->number.size};
-    struct number *number = working_set_number(decision->set, e164);
+    struct number *number = working_set_number(decision->set, command_number(command));
     *ret = NULL;
     if (!number)
         return decision_reject(decision, REASON_NUMBER_NOT_FOUND, "/number", SLICE_NONE);
@@ -121,8 +120,7 @@ static void echo_own_fields(struct decision *decision) {
         echo_characters(command_value(command, command->type->channel_name_slot), 128);
     result->number_as_received =
         echo_characters(command_value(command, command->type->number_slot), 128);
-    if (command->number.size > 0)
-        result->number = (struct slice){.data = command->number.text, .size = command->number.size};
+    result->number = command_number(command);
 }
 
 /* Warnings of validation stand before those of deciding, and only on success. */

@@ -23,14 +23,10 @@ static const struct reader_record record = {
     .slot_count = SLOT_COUNT,
 };
 
-static struct slice number_text(const struct command *command) {
-    return (struct slice){.data = command->number.text, .size = command->number.size};
-}
-
 static bool want(struct working_set *set, struct command *command) {
     return working_set_want_channel(set, &command->account_id,
                                     command_text(command, SLOT_CHANNEL_NAME)) &&
-           working_set_want_number(set, number_text(command));
+           working_set_want_number(set, command_number(command));
 }
 
 static bool refuse_state(struct decision *decision, const struct number *number) {

@@ -23,12 +23,8 @@ static const struct reader_record record = {
     .slot_count = SLOT_COUNT,
 };
 
-static struct slice number_text(const struct command *command) {
-    return (struct slice){.data = command->number.text, .size = command->number.size};
-}
-
 static bool want(struct working_set *set, struct command *command) {
-    struct number *number = working_set_want_number(set, number_text(command));
+    struct number *number = working_set_want_number(set, command_number(command));
     if (number)
         number->needs_channel = true;
     return number != NULL;
@@ -46,7 +42,7 @@ static bool disconnect(struct decision *decision, struct number *number,
         return false;
     if (number->type.data && !decision_change(decision, "/number_type", number->type, SLICE_NONE))
         return false;
-    struct slice e164 = number_text(decision->command);
+    struct slice e164 = command_number(decision->command);
     if (channel->caller_id.data && slice_equal(channel->caller_id, e164) &&
         !decision_warn(decision, WARNING_CALLER_ID_UNCONNECTED, "/number", SLICE_NONE))
         return false;

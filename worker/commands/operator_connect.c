@@ -2,10 +2,9 @@
 #include "worker/commands/operator_connect.h"
 
 bool operator_connect_want(struct working_set *set, struct command *command) {
-    struct slice e164 = {.data = command->number.text, .size = command->number.size};
     return working_set_want_channel(set, &command->account_id,
                                     command_text(command, OPERATOR_CONNECT_CHANNEL_NAME)) &&
-           working_set_want_number(set, e164);
+           working_set_want_number(set, command_number(command));
 }
 
 static bool find_number_on(struct decision *decision, const struct channel *channel,
