@@ -5,6 +5,7 @@
 
 #include "common/config_internal.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +58,14 @@ static const struct config_row *find_row(const char *name) {
     return NULL;
 }
 
+static struct nearest nearest_key(const char *key) {
+    struct nearest nearest = nearest_to(key);
+    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
+        nearest_offer(&nearest, config_rows[i].name);
+    config_kafka_offer(&nearest);
+    return nearest;
+}
+
 static bool find_target(const char *key, struct target *target, struct error *err) {
     target->row = find_row(key);
     if (target->row)
@@ -66,9 +75,7 @@ static bool find_target(const char *key, struct target *target, struct error *er
         memcpy(target->property, key + skip, strlen(key + skip) + 1);
         return true;
     }
-    struct nearest nearest = nearest_to(key);
-    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++)
-        nearest_offer(&nearest, config_rows[i].name);
+    struct nearest nearest = nearest_key(key);
     char hint[2 * NEAREST_MAX_NAME];
     return error_set(err, FAULT_CONFIG, "config-unknown-key", "there is no such key%s",
                      nearest_hint(&nearest, hint, sizeof hint));
@@ -193,10 +200,16 @@ static bool load_file(struct config *config, const char *path, struct error *err
 static void variable_of(const char *name, char *variable, size_t size) {
     size_t i = 0;
     for (; name[i] && i + 1 < size; i++)
-        variable[i] = name[i] == '.'                     ? '_'
-                      : name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 32)
-                                                         : name[i];
+        variable[i] = name[i] == '.' ? '_' : (char)toupper((unsigned char)name[i]);
     variable[i] = '\0';
+}
+
+/* The other way round, as far as that goes: "_" may have been either. */
+static void key_of(const char *variable, char *name, size_t size) {
+    size_t i = 0;
+    for (; variable[i] && i + 1 < size; i++)
+        name[i] = variable[i] == '_' ? '.' : (char)tolower((unsigned char)variable[i]);
+    name[i] = '\0';
 }
 
 /* name: what stands behind SIPTRUNK_. */
@@ -216,14 +229,11 @@ static bool find_variable(const char *name, struct target *target) {
 }
 
 static bool unknown_variable(const char *name, struct error *err) {
-    char variable[MAX_KEY_BYTES], hint[2 * NEAREST_MAX_NAME];
-    struct nearest nearest = nearest_to(name);
-    for (size_t i = 0; i < CONFIG_KEY_COUNT; i++) {
-        variable_of(config_rows[i].name, variable, sizeof variable);
-        nearest_offer(&nearest, variable);
-    }
+    char key[MAX_KEY_BYTES], variable[MAX_KEY_BYTES], hint[2 * NEAREST_MAX_NAME];
+    key_of(name, key, sizeof key);
+    struct nearest nearest = nearest_key(key);
     if (nearest.best[0]) {
-        snprintf(variable, sizeof variable, "%s", nearest.best);
+        variable_of(nearest.best, variable, sizeof variable);
         snprintf(nearest.best, sizeof nearest.best, "%s%.*s", prefix,
                  (int)(sizeof nearest.best - sizeof prefix), variable);
     }

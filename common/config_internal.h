@@ -65,7 +65,7 @@ void config_value_clear(struct config_value *value);
 bool config_kafka_check(const char *name, const char *value, struct error *err) MUST_CHECK;
 
 /* The property that an environment variable means, given what stands behind SIPTRUNK_KAFKA_; false
- * when there is none. Where "_" may be "." or "_", it is ".". */
+ * when there is none. */
 bool config_kafka_from_environment(const char *variable, char *name, size_t size);
 
 /* Offers the names of all properties, with kafka. before them. */

@@ -2,8 +2,10 @@
  * rests on are ours. Handles are made elsewhere, see common/kafka.c. */
 #include "common/config_internal.h"
 
+#include <ctype.h>
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Properties that are not the operator's to choose. The values named, separated by "|", are what
@@ -96,20 +98,24 @@ bool config_kafka_check(const char *name, const char *value, struct error *err) 
 
 /* ---- names ---- */
 
-/* Calls visit with the name of each property, of clients and of topics. */
+/* Calls visit with the name of each property and alias, of clients and of topics. librdkafka's dump
+ * of a configuration leaves out aliases and what has no value. Its table for people has all: rows
+ * begin with a name, heads and rules with other characters. */
 static void each_property(void (*visit)(const char *name, void *context), void *context) {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new();
-    size_t counts[2];
-    const char **lists[2] = {rd_kafka_conf_dump(conf, &counts[0]),
-                             rd_kafka_topic_conf_dump(topic_conf, &counts[1])};
-    for (size_t k = 0; k < 2; k++) {
-        for (size_t i = 0; i < counts[k]; i += 2) /* names and values in turn */
-            visit(lists[k][i], context);
-        rd_kafka_conf_dump_free(lists[k], counts[k]);
+    char *table = NULL, *rest = NULL;
+    size_t size;
+    FILE *out = open_memstream(&table, &size);
+    if (!out)
+        return;
+    rd_kafka_conf_properties_show(out);
+    fclose(out);
+    for (char *row = table ? strtok_r(table, "\n", &rest) : NULL; row;
+         row = strtok_r(NULL, "\n", &rest)) {
+        row[strcspn(row, " ")] = '\0';
+        if (islower((unsigned char)row[0]))
+            visit(row, context);
     }
-    rd_kafka_topic_conf_destroy(topic_conf);
-    rd_kafka_conf_destroy(conf);
+    free(table);
 }
 
 static void offer(const char *name, void *context) {
@@ -122,18 +128,6 @@ void config_kafka_offer(struct nearest *nearest) {
     each_property(offer, nearest);
 }
 
-static bool is_known(const char *name) {
-    char value[512], reason[8];
-    size_t size = sizeof value;
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    /* Getting is enough for what has a value; what has none is still told from what does not exist.
-     */
-    bool known = rd_kafka_conf_get(conf, name, value, &size) != RD_KAFKA_CONF_UNKNOWN ||
-                 rd_kafka_conf_set(conf, name, "", reason, sizeof reason) != RD_KAFKA_CONF_UNKNOWN;
-    rd_kafka_conf_destroy(conf);
-    return known;
-}
-
 struct search {
     const char *variable;
     char *name;
@@ -144,10 +138,7 @@ struct search {
 /* Whether the variable is this property's name in upper case with "." as "_". */
 static bool spells(const char *variable, const char *name) {
     for (; *variable && *name; variable++, name++) {
-        char upper = *name == '.' ? '_' : *name;
-        if (upper >= 'a' && upper <= 'z')
-            upper = (char)(upper - 'a' + 'A');
-        if (*variable != upper)
+        if (*variable != (*name == '.' ? '_' : toupper((unsigned char)*name)))
             return false;
     }
     return *variable == *name;
@@ -162,15 +153,8 @@ static void compare(const char *name, void *context) {
 }
 
 bool config_kafka_from_environment(const char *variable, char *name, size_t size) {
-    if (strlen(variable) >= size)
-        return false;
-    for (size_t i = 0; i <= strlen(variable); i++) {
-        char byte = variable[i];
-        name[i] = byte == '_' ? '.' : byte >= 'A' && byte <= 'Z' ? (char)(byte - 'A' + 'a') : byte;
-    }
-    if (is_known(name))
-        return true;
     struct search search = {.variable = variable, .name = name, .size = size};
-    each_property(compare, &search);
+    if (strlen(variable) < size)
+        each_property(compare, &search);
     return search.found;
 }

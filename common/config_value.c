@@ -200,9 +200,21 @@ static char *show_conninfo(const PQconninfoOption *options) {
     return shown;
 }
 
+/* In a URI a "/" ends the part with user and password. One in a password makes the rest of it a
+ * port or a database, which messages show: there is an "@" behind the "/" then. */
+static bool has_slash_in_password(const char *text) {
+    const char *scheme = strstr(text, "://");
+    if (!scheme || strncmp(text, "postgres", 8) != 0)
+        return false;
+    const char *host = scheme + 3, *slash = strchr(host, '/'), *at = strchr(host, '@');
+    return slash && at && slash < at && at < host + strcspn(host, "?");
+}
+
 static bool accept_conninfo(struct config_value *value, const struct config_row *row,
                             struct error *err) {
     (void)row;
+    if (has_slash_in_password(value->text))
+        return refuse(err, "a \"/\" in the password of a connection URI must be written %%2F");
     PQconninfoOption *options = PQconninfoParse(value->text, NULL);
     if (!options) /* libpq's message would quote the text, and with it a password */
         return refuse(err, "this is not a connection string that libpq understands");
@@ -218,7 +230,7 @@ static bool accept_url(struct config_value *value, const struct config_row *row,
     if (!host || (strncmp(value->text, "http:", 5) != 0 && strncmp(value->text, "https:", 6) != 0))
         return refuse(err, "this is not an http:// or https:// address");
     host += 3;
-    const char *at = strchr(host, '@');
+    const char *at = strrchr(host, '@'); /* the last one: a password may hold others */
     if (!at)
         return true;
     if (asprintf(&value->shown, "%.*s***%s", (int)(host - value->text), value->text, at) >= 0)

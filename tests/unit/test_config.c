@@ -189,6 +189,16 @@ static void refuses_bad_values_and_says_why(void **state) {
         {"kafka.sesion.timeout.ms=1", "config-unknown-key",
          "did you mean kafka.session.timeout.ms?"},
         {"kafka.=1", "config-unknown-key", "there is no such key"},
+        {"kafka.lingr.ms=1", "config-unknown-key", "did you mean kafka.linger.ms?"},
+        {"kafka.bootstrap.server=a", "config-unknown-key", "did you mean kafka.bootstrap.servers?"},
+        {"kafka.group.ids=a", "config-unknown-key", "did you mean kafka.group.id?"},
+        {"kafka.no.such.thing.at.all=1", "config-unknown-key", "knows no such property"},
+        {"postgres.conninf=a", "config-unknown-key", "did you mean postgres.conninfo?"},
+        {"LOG.LEVEL=info", "config-unknown-key", "there is no such key"},
+        {"=info", "config-unknown-key", "there is no such key"},
+        {"postgres.conninfo=postgresql://u:a/b@host/db", "config-value", "must be written %2F"},
+        {"postgres.conninfo=postgres://u:1/b@host", "config-value", "must be written %2F"},
+        {"postgres.conninfo=nonsense=1", "config-value", "not a connection string"},
     };
     for (size_t i = 0; i < COUNT(rows); i++)
         assert_refused(NULL, rows[i].override, rows[i].id, rows[i].message);
@@ -197,10 +207,21 @@ static void refuses_bad_values_and_says_why(void **state) {
 static void accepts_values_at_the_edges(void **state) {
     (void)state;
     static const char *const overrides[] = {
-        "threads.bulk=0",          "threads.interactive=64",       "batch.max.bytes=262144",
-        "batch.max.bytes=64 MiB",  "batch.max.bytes=512KiB",       "http.listen=[::1]:0",
-        "http.listen=localhost:1", "postgres.conninfo=",           "replies.allowed_topics=",
-        "topics.results.bulk=",    "schema.registry.url=http://r", "kafka.ssl.ca.location=",
+        "threads.bulk=0",
+        "threads.interactive=64",
+        "batch.max.bytes=262144",
+        "batch.max.bytes=64 MiB",
+        "batch.max.bytes=512KiB",
+        "http.listen=[::1]:0",
+        "http.listen=localhost:1",
+        "postgres.conninfo=",
+        "replies.allowed_topics=",
+        "topics.results.bulk=",
+        "schema.registry.url=http://r",
+        "kafka.ssl.ca.location=",
+        "postgres.conninfo=postgresql:///db?host=/run/a@b",
+        "postgres.conninfo=postgresql://u:a%2Fb@host/db",
+        "postgres.conninfo=host=/run/a@b password=a/b@c",
     };
     for (size_t i = 0; i < COUNT(overrides); i++)
         config_free(load(NULL, &overrides[i], 1));
@@ -267,6 +288,18 @@ static void an_unknown_variable_names_the_nearest(void **state) {
                    "environment SIPTRUNK_THREADS_INTERACTIV: there is no such key; did you mean "
                    "SIPTRUNK_THREADS_INTERACTIVE?");
     unsetenv("SIPTRUNK_THREADS_INTERACTIV");
+    setenv("SIPTRUNK_KAFKA_LINGR_MS", "2", 1);
+    assert_refused(NULL, NULL, "config-unknown-key",
+                   "environment SIPTRUNK_KAFKA_LINGR_MS: there is no such key; did you mean "
+                   "SIPTRUNK_KAFKA_LINGER_MS?");
+    unsetenv("SIPTRUNK_KAFKA_LINGR_MS");
+    setenv("SIPTRUNK_TOPICS_DEADLETTER_SUFFIX", "-d", 1);
+    assert_refused(NULL, NULL, "config-unknown-key",
+                   "did you mean SIPTRUNK_TOPICS_DEAD_LETTER_SUFFIX?");
+    unsetenv("SIPTRUNK_TOPICS_DEADLETTER_SUFFIX");
+    setenv("SIPTRUNK_POSTGRES_CONNINFO_FIL", "x", 1);
+    assert_refused(NULL, NULL, "config-unknown-key", "SIPTRUNK_POSTGRES_CONNINFO_FIL:");
+    unsetenv("SIPTRUNK_POSTGRES_CONNINFO_FIL");
     setenv("SIPTRUNK_KAFKA_NO_SUCH_THING_AT_ALL", "2", 1);
     assert_refused(NULL, NULL, "config-unknown-key", "SIPTRUNK_KAFKA_NO_SUCH_THING_AT_ALL");
 }
@@ -276,7 +309,46 @@ static void variables_of_scripts_and_tests_are_passed_over(void **state) {
     setenv("SIPTRUNK_DEV_KAFKA_PORT", "1", 1);
     setenv("SIPTRUNK_FAILPOINT", "store:panic", 1);
     setenv("SIPTRUNK_FAILPOINTS", "x", 1);
+    setenv("SIPTRUNK_DEV_", "", 1);
     config_free(load(NULL, NULL, 0));
+    setenv("SIPTRUNK_DEVICE", "x", 1);
+    assert_refused(NULL, NULL, "config-unknown-key", "SIPTRUNK_DEVICE");
+}
+
+static void kafka_properties_follow_the_same_order(void **state) {
+    (void)state;
+    struct temporary file = write_text("kafka.linger.ms=1\nkafka.client.id=file\n");
+    setenv("SIPTRUNK_KAFKA_LINGER_MS", "2", 1);
+    setenv("SIPTRUNK_KAFKA_GROUP_ID", "variable", 1);
+    const char *override = "kafka.linger.ms=3";
+    struct config *config = load(file.path, &override, 1);
+    const char *name, *value;
+    assert_true(config_kafka_property(config, 0, &name, &value));
+    assert_string_equal(name, "linger.ms");
+    assert_string_equal(value, "3");
+    assert_true(config_kafka_property(config, 1, &name, &value));
+    assert_string_equal(value, "file");
+    assert_false(config_kafka_property(config, 2, &name, &value));
+    assert_string_equal(config_text(config, CONFIG_KAFKA_GROUP_ID), "variable");
+    config_free(config);
+    config = load(file.path, NULL, 0);
+    assert_true(config_kafka_property(config, 0, &name, &value));
+    assert_string_equal(value, "2");
+    config_free(config);
+    unlink(file.path);
+}
+
+static void an_empty_value_takes_back_what_came_before(void **state) {
+    (void)state;
+    setenv("SIPTRUNK_INSTANCE_ID", "named", 1);
+    setenv("SIPTRUNK_TOPICS_RESULTS_BULK", "apart", 1);
+    const char *overrides[] = {"instance.id=", "topics.results.bulk=", "topics.results=r"};
+    struct config *config = load(NULL, overrides, COUNT(overrides));
+    char host[256];
+    gethostname(host, sizeof host);
+    assert_string_equal(config_text(config, CONFIG_INSTANCE_ID), host);
+    assert_string_equal(config_text(config, CONFIG_TOPICS_RESULTS_BULK), "r");
+    config_free(config);
 }
 
 static void a_value_may_come_from_a_file(void **state) {
@@ -304,6 +376,45 @@ static void a_value_may_come_from_a_file(void **state) {
     assert_refused(NULL, NULL, "config-file", "cannot read the file /no/such/file");
     unlink(file.path);
     unlink(pem.path);
+}
+
+static void a_value_file_is_checked_like_any_value(void **state) {
+    (void)state;
+    static const struct {
+        const char *variable, *text, *id, *message;
+    } rows[] = {
+        {"SIPTRUNK_LOG_LEVEL_FILE", "loud\n", "config-value",
+         "environment SIPTRUNK_LOG_LEVEL_FILE: \"loud\" is none of"},
+        {"SIPTRUNK_KAFKA_ACKS_FILE", "1", "config-refused",
+         "SIPTRUNK_KAFKA_ACKS_FILE: this cannot"},
+        {"SIPTRUNK_TOPICS_RESULTS_FILE", "a\nb\n", "config-value", "control characters"},
+        {"SIPTRUNK_LOG_LEVL_FILE", "info", "config-unknown-key", "SIPTRUNK_LOG_LEVL_FILE:"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct temporary file = write_text(rows[i].text);
+        setenv(rows[i].variable, file.path, 1);
+        assert_refused(NULL, NULL, rows[i].id, rows[i].message);
+        unsetenv(rows[i].variable);
+        unlink(file.path);
+    }
+    struct temporary file = write_file("a\0b", 3);
+    setenv("SIPTRUNK_LOG_LEVEL_FILE", file.path, 1);
+    assert_refused(NULL, NULL, "config-file", "it holds a zero byte");
+    setenv("SIPTRUNK_LOG_LEVEL_FILE", "/dev/zero", 1);
+    assert_refused(NULL, NULL, "config-file", "it is longer than 64 KiB");
+    setenv("SIPTRUNK_LOG_LEVEL_FILE", "/", 1);
+    assert_refused(NULL, NULL, "config-file", "Is a directory");
+    unlink(file.path);
+    const char *override = "log.level=error";
+    file = write_text("warn\r\n\n");
+    setenv("SIPTRUNK_LOG_LEVEL_FILE", file.path, 1);
+    struct config *config = load(NULL, NULL, 0);
+    assert_int_equal(config_int(config, CONFIG_LOG_LEVEL), LOG_WARN);
+    config_free(config);
+    config = load(NULL, &override, 1);
+    assert_int_equal(config_int(config, CONFIG_LOG_LEVEL), LOG_ERROR);
+    config_free(config);
+    unlink(file.path);
 }
 
 static void a_bad_file_is_named_with_its_line(void **state) {
@@ -371,6 +482,10 @@ static void secrets_are_not_shown(void **state) {
         {"schema.registry.url=https://u:hidden@host:8081", CONFIG_SCHEMA_REGISTRY_URL,
          "https://***@host:8081"},
         {"schema.registry.url=https://host:8081", CONFIG_SCHEMA_REGISTRY_URL, "https://host:8081"},
+        {"schema.registry.url=https://u:hid@den@host", CONFIG_SCHEMA_REGISTRY_URL,
+         "https://***@host"},
+        {"postgres.conninfo=host=db sslpassword=hidden", CONFIG_POSTGRES_CONNINFO,
+         "host=db sslpassword=***"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct config *config = load(NULL, &rows[i].override, 1);
@@ -382,12 +497,18 @@ static void secrets_are_not_shown(void **state) {
     assert_false(config_kafka_is_secret("linger.ms"));
 
     struct error err = {0};
-    static const char *const bad[] = {"kafka.sasl.oauthbearer.config=hidden\nthing",
-                                      "postgres.conninfo=host=db hidden"};
+    static const char *const bad[] = {"postgres.conninfo=host=db hidden",
+                                      "postgres.conninfo=postgresql://u:hidden/@db",
+                                      "postgres.conninfo=postgresql://u:hidden%zz@db",
+                                      "postgres.conninfo=postgresql://db?hidden",
+                                      "postgres.conninfo=pasword=hidden",
+                                      "schema.registry.url=ftp://u:hidden@host",
+                                      "kafka.sasl.pasword=hidden",
+                                      "hidden"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct config *config = config_new();
-        if (!config_load(config, NULL, &bad[i], 1, &err))
-            assert_null(strstr(err.message, "hidden"));
+        assert_false(config_load(config, NULL, &bad[i], 1, &err));
+        assert_null(strstr(err.message, "hidden"));
         config_free(config);
     }
 }
@@ -411,7 +532,10 @@ int main(void) {
         TEST(the_environment_spells_kafka_properties),
         TEST(an_unknown_variable_names_the_nearest),
         TEST(variables_of_scripts_and_tests_are_passed_over),
+        TEST(kafka_properties_follow_the_same_order),
+        TEST(an_empty_value_takes_back_what_came_before),
         TEST(a_value_may_come_from_a_file),
+        TEST(a_value_file_is_checked_like_any_value),
         TEST(a_bad_file_is_named_with_its_line),
         TEST(a_topic_has_one_role),
         TEST(a_process_serves_a_lane),
