@@ -22,20 +22,21 @@ void sql_clear(PGresult **result) {
 
 /* ---- connecting ---- */
 
-/* libpq tells of a failed connection in words alone; these are the server's. */
+/* libpq tells of a failed connection in words alone; these are the server's and its own. The first
+ * that fits counts. */
 static enum fault connect_fault(const char *message) {
     static const struct {
         const char *part;
         enum fault fault;
     } known[] = {
+        {"too many ", FAULT_REBUILD}, /* clients, connections for a role or a database */
         {"authentication failed", FAULT_AUTH},
         {"no password supplied", FAULT_AUTH},
-        {"no pg_hba.conf entry", FAULT_AUTH},
+        {"pg_hba.conf", FAULT_AUTH},
         {"role \"", FAULT_AUTH},
         {"permission denied", FAULT_AUTH},
         {"database \"", FAULT_STATE},
         {"invalid ", FAULT_CONFIG},
-        {"missing \"=\" after", FAULT_CONFIG},
         {"definition of service", FAULT_CONFIG},
     };
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
