@@ -235,13 +235,17 @@ class Servers:
 
 
 @contextlib.contextmanager
-def own_servers(name, which="all"):
+def own_servers(name, which="all", prepare=None):
     """Fresh servers in .dev/NAME for one test file, which may kill them; gone afterwards. With one of them only, the
-    other is that of the run."""
+    other is that of the run. prepare: texts of files, by their path below the directory, which stand there before
+    the start (such as pg/extra.conf)."""
     directory = ROOT / ".dev" / name
     directory.mkdir(parents=True, exist_ok=True)
     _servers_sh("stop", "all", directory)
     _servers_sh("wipe", None, directory)
+    for path, text in (prepare or {}).items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
     _servers_sh("start", which, directory)
     try:
         out = subprocess.run(["bash", "-c", 'source "$1" && env -0', "bash", str(directory / "env")], check=True,
