@@ -1,8 +1,8 @@
 """The acceptance cases through Kafka, the worker and PostgreSQL: the files that test_decide.c runs without them.
 
-All commands of all cases are sent at once to one worker; those of the cases without secrets to another one, which has
-no key for passwords. Steps that deliver a record once more as after a crash are left out, since a broker does that only
-after a crash; the fault tests have those.
+There are three runs, each with one worker that finds all its commands sent: in large batches, in batches of three, and
+without a key for passwords, for the cases that want none. Steps that deliver a record once more as after a crash are left
+out, since a broker does that only after a crash; the fault tests have those.
 """
 
 import collections
@@ -103,8 +103,8 @@ class Run:
             for edit in case.edits:
                 store_edit(stack, edit)
         self.channels_before = self._channels(stack)
-        worker = stack.worker(schema__dir=directory, threads__bulk=0, **settings)
         stack.send(self.sent.values())
+        worker = stack.worker(schema__dir=directory, threads__bulk=0, **settings)
         stack.wait_drained()
         code, _ = worker.terminate()
         self.log = worker.log()
@@ -173,19 +173,28 @@ def store_edit(stack, edit):
     assert len(changed) == 1, edit
 
 
+RUNS = {
+    "in large batches": {"secrets": True},
+    "three by three": {"secrets": True, "batch__max__commands__interactive": 3, "threads__interactive": harness.PARTITIONS},
+    "without a key": {"secrets": False},
+}
+RUNS_OF_CASES = [(run, case) for run in RUNS for case in CASES if case.secrets == RUNS[run]["secrets"]]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """By whether passwords can be kept."""
     directory = tmp_path_factory.mktemp("run")
     key_file = directory / "keys"
     key_file.write_text(f"{KEY_ID}:{KEY.hex()}\n")
     made = {}
-    for secrets in (True, False):
-        schemas = directory / f"schemas-{secrets}"
+    for name, settings in RUNS.items():
+        schemas = directory / name
         schemas.mkdir()
-        settings = {"secrets__key_file": key_file} if secrets else {}
+        settings = {key: value for key, value in settings.items() if key != "secrets"}
+        if RUNS[name]["secrets"]:
+            settings["secrets__key_file"] = key_file
         with harness.Stack(harness.Servers.shared()) as stack:
-            made[secrets] = Run(stack, [case for case in CASES if case.secrets == secrets], schemas, **settings)
+            made[name] = Run(stack, [case for run, case in RUNS_OF_CASES if run == name], schemas, **settings)
     return made
 
 
@@ -339,9 +348,9 @@ def test_after_is_about_numbers_of_the_inventory_and_channels():
         assert {name for name in case.after if name.startswith("+")} <= {line["number"] for line in case.lines("number")}, case.name
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_case(runs, case):
-    checker = Checker(runs[case.secrets], case)
+@pytest.mark.parametrize("run, case", RUNS_OF_CASES, ids=[f"{run}, {case.name}" for run, case in RUNS_OF_CASES])
+def test_case(runs, run, case):
+    checker = Checker(runs[run], case)
     for index, step in enumerate(case.steps):
         if "redeliver" not in step:
             checker.step(index, step)
@@ -355,10 +364,10 @@ def sent_passwords():
     return {text for text in texts if isinstance(text, str) and len(text) >= 8}
 
 
-@pytest.mark.parametrize("secrets", [True, False])
-def test_no_password_is_told_anywhere(runs, secrets):
+@pytest.mark.parametrize("run", RUNS)
+def test_no_password_is_told_anywhere(runs, run):
     """G13: neither in results, nor in the headers of dead letters, nor in the database, nor in the log."""
-    run = runs[secrets]
+    run = runs[run]
     results = b"\n".join(record.value for record in run.answers.values())
     headers = b"\n".join(value for record in (*run.answers.values(), *run.dead.values()) for _, value in record.headers)
     places = {"results": results, "headers": headers, "database": run.database.encode(), "log": run.log.encode()}
