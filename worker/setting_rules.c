@@ -17,17 +17,15 @@ static bool take_copy(struct field *field, struct slice text) {
     return text.data && take(field, text);
 }
 
-/* A text of a setting that was sent and may be looked at. *ret_usable false: there is nothing to
- * do. */
-static bool setting_text(struct field *field, struct slice *ret, bool *ret_usable) {
-    *ret_usable = false;
-    *ret = SLICE_NONE;
+/* Runs the rule of a text that was sent and may be looked at; for others there is nothing to do, or
+ * a problem. */
+static bool with_text(struct field *field, bool (*rule)(struct field *, struct slice)) {
+    bool usable;
     if (field_missing(field->value))
         return true;
-    if (!field_text(field, ret_usable))
+    if (!field_text(field, &usable))
         return false;
-    *ret = field->value->text;
-    return true;
+    return !usable || rule(field, field->value->text);
 }
 
 static bool is_name_character(char c) {
@@ -45,19 +43,17 @@ static bool is_new_name(struct slice name) {
     return true;
 }
 
-bool rule_new_name(struct field *field) {
-    struct slice name;
-    bool usable;
-    if (!setting_text(field, &name, &usable))
-        return false;
-    if (!usable)
-        return true;
+static bool take_new_name(struct field *field, struct slice name) {
     if (is_new_name(name))
         return take(field, name);
     return field_refuse(
         field, REASON_NAME_FORMAT,
         SLICE_LITERAL(
             "A new name has 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit"));
+}
+
+bool rule_new_name(struct field *field) {
+    return with_text(field, take_new_name);
 }
 
 enum { MIN_PASSWORD = 8, MAX_PASSWORD = 128 };
@@ -67,15 +63,8 @@ static bool occurs_in(struct slice part, struct slice whole) {
 }
 
 /* The message never shows the password, nor what of it is wrong beyond the rule. */
-bool rule_password(struct field *field) {
-    struct slice password;
-    bool usable;
+static bool take_password(struct field *field, struct slice password) {
     struct command *command = field->command;
-    command->holds_secret = !field_missing(field->value);
-    if (!setting_text(field, &password, &usable))
-        return false;
-    if (!usable)
-        return true;
     bool fits = password.size >= MIN_PASSWORD && password.size <= MAX_PASSWORD &&
                 text_is_printable_ascii(password);
     bool tells = occurs_in(command_text(command, command->type->channel_name_slot), password) ||
@@ -88,14 +77,13 @@ bool rule_password(struct field *field) {
              : SLICE_LITERAL("A password has 8 to 128 printable ASCII characters without spaces"));
 }
 
-bool rule_caller_id(struct field *field) {
-    struct slice text;
-    bool usable;
+bool rule_password(struct field *field) {
+    field->command->holds_secret = !field_missing(field->value);
+    return with_text(field, take_password);
+}
+
+static bool take_caller_id(struct field *field, struct slice text) {
     struct e164 number;
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
     const char *why = e164_parse(text, &number);
     if (why)
         return field_refuse(field, REASON_NUMBER_FORMAT,
@@ -106,6 +94,10 @@ bool rule_caller_id(struct field *field) {
         return false;
     return take_copy(
         field, arena_copy(field->arena, (struct slice){.data = number.text, .size = number.size}));
+}
+
+bool rule_caller_id(struct field *field) {
+    return with_text(field, take_caller_id);
 }
 
 /* Between min and max characters, all of them among those allowed. */
@@ -119,17 +111,15 @@ static bool is_made_of(struct slice text, size_t min, size_t max, const char *al
     return true;
 }
 
-bool rule_area_code(struct field *field) {
-    struct slice text;
-    bool usable;
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
+static bool take_area_code(struct field *field, struct slice text) {
     if (is_made_of(text, 1, 8, "0123456789"))
         return take(field, text);
     return field_refuse(field, REASON_OUT_OF_RANGE,
                         SLICE_LITERAL("An area code has 1 to 8 digits"));
+}
+
+bool rule_area_code(struct field *field) {
+    return with_text(field, take_area_code);
 }
 
 bool rule_flag(struct field *field) {
@@ -156,43 +146,33 @@ bool rule_flag_or_text(struct field *field) {
     return field_refuse(field, REASON_TYPE, SLICE_LITERAL("Expected true or false"));
 }
 
-bool rule_uuid(struct field *field) {
-    struct slice text;
-    bool usable;
+static bool take_uuid(struct field *field, struct slice text) {
     struct uuid uuid;
     char canonical[UUID_TEXT_SIZE + 1];
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
     if (!uuid_parse(text, &uuid))
         return field_refuse(field, REASON_UUID_FORMAT, SLICE_NONE);
     uuid_format(&uuid, canonical);
     return take_copy(field, arena_copy(field->arena, slice_of(canonical)));
 }
 
+bool rule_uuid(struct field *field) {
+    return with_text(field, take_uuid);
+}
+
 enum { MAX_OPAQUE = 255 };
 
-bool rule_opaque(struct field *field) {
-    struct slice text;
-    bool usable;
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
+static bool take_opaque(struct field *field, struct slice text) {
     if (text_length(text) > MAX_OPAQUE)
         return field_refuse(field, REASON_TOO_LONG,
                             SLICE_LITERAL("The text is longer than 255 characters"));
     return take(field, text.size > 0 ? text : SLICE_NONE);
 }
 
-bool rule_dial_string(struct field *field) {
-    struct slice text;
-    bool usable;
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
+bool rule_opaque(struct field *field) {
+    return with_text(field, take_opaque);
+}
+
+static bool take_dial_string(struct field *field, struct slice text) {
     if (text.size == 0)
         return take(field, SLICE_NONE);
     struct slice digits = text;
@@ -203,6 +183,10 @@ bool rule_dial_string(struct field *field) {
     return field_refuse(
         field, REASON_DIAL_STRING,
         SLICE_LITERAL("A dial string has 1 to 32 of 0-9 * #, with + before them or not"));
+}
+
+bool rule_dial_string(struct field *field) {
+    return with_text(field, take_dial_string);
 }
 
 /* ---- whole numbers ---- */
@@ -246,20 +230,17 @@ bool rule_clip_method(struct field *field) {
     return check_range(field, RULE_CLIP_METHOD);
 }
 
-/* Not sent, null, or a text of seconds. */
-bool rule_rtp_timeout(struct field *field) {
-    struct slice text;
-    bool usable;
-    if (field->value->state == VALUE_NULL)
-        return take(field, SLICE_NONE);
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
+static bool take_rtp_timeout(struct field *field, struct slice text) {
     if (is_made_of(text, 1, 5, "0123456789") && text.data[0] != '0')
         return take(field, text);
     return field_refuse(field, REASON_OUT_OF_RANGE,
                         SLICE_LITERAL("Expected 1 to 99999 seconds, as a text, or null"));
+}
+
+/* Not sent, null, or a text of seconds. */
+bool rule_rtp_timeout(struct field *field) {
+    return field->value->state == VALUE_NULL ? take(field, SLICE_NONE)
+                                             : with_text(field, take_rtp_timeout);
 }
 
 bool rule_tenant_id(struct field *field) {
@@ -368,14 +349,8 @@ static bool refuse_entries(struct field *field, const struct whitelist *list) {
     return true;
 }
 
-bool rule_whitelist(struct field *field) {
-    struct slice text;
-    bool usable;
+static bool take_whitelist(struct field *field, struct slice text) {
     struct whitelist list;
-    if (!setting_text(field, &text, &usable))
-        return false;
-    if (!usable)
-        return true;
     if (!whitelist_parse(text, field->arena, &list))
         return false;
     if (list.too_many)
@@ -385,4 +360,8 @@ bool rule_whitelist(struct field *field) {
     return (!list.duplicates || warn(field, WARNING_DUPLICATE_COLLAPSED)) &&
            (!list.broad || warn(field, WARNING_WHITELIST_BROAD)) &&
            (!list.overlap || warn(field, WARNING_WHITELIST_OVERLAP)) && take(field, list.canonical);
+}
+
+bool rule_whitelist(struct field *field) {
+    return with_text(field, take_whitelist);
 }
