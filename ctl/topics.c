@@ -1,14 +1,16 @@
 /* siptrunkctl topics: creates the topics of the configuration, and says how they stand. */
 #include "common/kafka.h"
+#include "common/stop.h"
 #include "ctl/broker.h"
 #include "ctl/command.h"
 #include "ctl/table.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 static const char name[] = "topics";
 
-enum { MAX_TOPICS = 4 * 64 + 2, MAX_NAME = 256, DEFAULT_PARTITIONS = 12 };
+enum { MAX_TOPICS = 4 * 64 + 2, MAX_NAME = 256, APPEAR_PAUSE_MS = 20, DEFAULT_PARTITIONS = 12 };
 
 struct wanted {
     char name[MAX_NAME];
@@ -107,6 +109,23 @@ static bool create(rd_kafka_t *client, const struct wanted *wanted, const struct
     return ok;
 }
 
+/* What the controller has made, a broker may learn of a little later; who comes next wants to see
+ * it.
+ */
+static bool await_topic(rd_kafka_t *client, const char *topic, struct error *err) {
+    int64_t deadline = monotonic_ms() + BROKER_TIMEOUT_MS;
+    for (int partitions = 0;;) {
+        if (!kafka_partition_count(client, topic, BROKER_TIMEOUT_MS, &partitions, err))
+            return false;
+        if (partitions > 0)
+            return true;
+        if (monotonic_ms() >= deadline)
+            return error_set(err, FAULT_RETRY, "topic", "%s was created, but does not appear",
+                             topic);
+        nanosleep(&(struct timespec){.tv_nsec = APPEAR_PAUSE_MS * 1000000L}, NULL);
+    }
+}
+
 static int apply(rd_kafka_t *client, const struct topics *topics, const struct options *options) {
     for (size_t i = 0; i < topics->count; i++) {
         struct error err = {0};
@@ -119,7 +138,7 @@ static int apply(rd_kafka_t *client, const struct topics *topics, const struct o
                    command_plural((size_t)partitions));
             continue;
         }
-        if (!create(client, wanted, options, &err))
+        if (!create(client, wanted, options, &err) || !await_topic(client, wanted->name, &err))
             return command_fail(name, &err);
         printf("%s created, with %ld partition%s\n", wanted->name, options->partitions,
                command_plural((size_t)options->partitions));

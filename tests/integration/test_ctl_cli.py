@@ -149,15 +149,14 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("setting", SECRETS)
-def test_no_message_holds_a_password(ctl, setting, tmp_path):
-    nobody = ["-X", "postgres.conninfo=host=127.0.0.1 port=1", "-X", "kafka.bootstrap.servers=127.0.0.1:1"]
+def test_no_message_holds_a_password(ctl, servers, setting, tmp_path):
+    around = ["-X", "postgres.conninfo=host=127.0.0.1 port=1", "-X", f"kafka.bootstrap.servers={servers.bootstrap}"]
+    words = ["topics" if setting.startswith("kafka") else "migrate", "status"]
     config = tmp_path / "config"
     config.write_text(setting)
-    for_kafka = setting.startswith("kafka")
-    words = ["topics" if for_kafka else "migrate", "status"]
-    for more in (["-X", setting], ["-c", config])[: 1 if for_kafka else 2]:  # trying to reach a broker takes five seconds
-        done = ctl(*nobody, *more, *words, code=None)
-        assert done.returncode in (3, 5) and done.stderr
+    for more in (["-X", setting], ["-c", config]):
+        done = ctl(*around, *more, *words, code=None)
+        assert done.returncode in (3, 5, 7)
         assert "hunter2" not in done.stderr + done.stdout
 
 

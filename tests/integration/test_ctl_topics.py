@@ -105,9 +105,8 @@ def test_says_what_the_broker_refuses(ctl):
 
 
 def test_unreachable_broker(ctl):
-    for verb in ("apply", "status"):
-        done = ctl("topics", verb, code=5, kafka__bootstrap__servers="127.0.0.1:1")
-        assert "127.0.0.1:1" in done.stderr and done.stdout == ""
+    done = ctl("topics", "apply", code=5, kafka__bootstrap__servers="127.0.0.1:1")
+    assert "127.0.0.1:1" in done.stderr and done.stdout == ""
 
 
 @pytest.mark.parametrize("words", [[], ["aply"], ["apply", "status"], ["apply", "--partitions", "0"],
