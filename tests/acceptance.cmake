@@ -4,7 +4,7 @@ if(TARGET siptrunk_worker)
   target_link_libraries(acceptance_support PUBLIC siptrunk_worker PkgConfig::cmocka)
   target_compile_definitions(acceptance_support PUBLIC SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
-  foreach(name IN ITEMS test_decide test_catalogue)
+  foreach(name IN ITEMS test_decide test_catalogue test_batches)
     add_executable(acceptance_${name} acceptance/${name}.c)
     target_link_libraries(acceptance_${name} PRIVATE acceptance_support)
     set_target_properties(acceptance_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
