@@ -152,12 +152,12 @@ bool claim_installation(struct pg *pg, const char *cluster_id, struct installati
                         struct error *err) {
     struct pg_param params[] = {pg_param_text(slice_of(cluster_id))};
     PGresult *result;
-    if (!run(pg, CLUSTER, params, 1, err) ||
-        !pg_query(pg, &claim_statements[INSTALLATION], NULL, 0, &result, err))
+    if (!pg_query(pg, &claim_statements[INSTALLATION], NULL, 0, &result, err))
         return false;
     bool ok = read_installation(result, cluster_id, ret, err);
+    bool tied = PQntuples(result) != 1 || !PQgetisnull(result, 0, 0);
     PQclear(result);
-    return ok;
+    return ok && (tied || run(pg, CLUSTER, params, 1, err));
 }
 
 /* ---- partitions ---- */
@@ -282,7 +282,7 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
     FAILPOINT("claimed");
     for (size_t i = 0; i < count; i++) {
         bool known = positions[i].committed_offset >= 0;
-        starts[i] = known ? positions[i].committed_offset : RD_KAFKA_OFFSET_BEGINNING;
+        starts[i] = known ? positions[i].committed_offset : -1;
         positions[i].read_next = known ? positions[i].committed_offset : 0;
     }
     return true;

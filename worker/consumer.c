@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { COMMITTED_TIMEOUT_MS = 15000 };
+enum { COMMITTED_TIMEOUT_MS = 15000, WATERMARK_TIMEOUT_MS = 5000 };
 
 struct consumer {
     rd_kafka_t *handle;
@@ -242,13 +242,28 @@ bool consumer_read_committed(struct consumer *consumer, struct error *err) {
     return code ? kafka_code_error(code, "reading the committed offsets", err) : true;
 }
 
+/* The broker is asked, rather than the client told "from the beginning": that one looks it up in
+ * its own time, and holds the other partitions up meanwhile. */
+static bool find_start(struct consumer *consumer, const rd_kafka_topic_partition_t *partition,
+                       int64_t start, int64_t *ret, struct error *err) {
+    int64_t low = start, high;
+    rd_kafka_resp_err_t code =
+        start >= 0 ? RD_KAFKA_RESP_ERR_NO_ERROR
+                   : rd_kafka_query_watermark_offsets(consumer->handle, partition->topic,
+                                                      partition->partition, &low, &high,
+                                                      WATERMARK_TIMEOUT_MS);
+    *ret = low;
+    return code ? kafka_code_error(code, "looking for a partition's beginning", err) : true;
+}
+
 bool consumer_start_reading(struct consumer *consumer, const int64_t *starts, struct error *err) {
     if (!consumer->assigned)
         return true;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(consumer->assigned);
-    for (int i = 0; i < list->cnt; i++)
-        list->elems[i].offset = starts[i];
-    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->handle, list);
+    bool ok = true;
+    for (int i = 0; ok && i < list->cnt; i++)
+        ok = find_start(consumer, &list->elems[i], starts[i], &list->elems[i].offset, err);
+    rd_kafka_resp_err_t code = ok ? rd_kafka_assign(consumer->handle, list) : 0;
     rd_kafka_topic_partition_list_destroy(list);
-    return code ? kafka_code_error(code, "beginning to read", err) : true;
+    return code ? kafka_code_error(code, "beginning to read", err) : ok;
 }

@@ -41,7 +41,7 @@ bool consumer_stop_reading(struct consumer *consumer, struct error *err) MUST_CH
  */
 bool consumer_read_committed(struct consumer *consumer, struct error *err) MUST_CHECK;
 
-/* Begins to fetch each partition at the offset in starts (RD_KAFKA_OFFSET_BEGINNING allowed). */
+/* Begins to fetch each partition at the offset in starts; -1: at its beginning. */
 bool consumer_start_reading(struct consumer *consumer, const int64_t *starts,
                             struct error *err) MUST_CHECK;
 

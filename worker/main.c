@@ -4,7 +4,9 @@
 #include "common/embedded.h"
 #include "common/kafka.h"
 #include "common/log.h"
+#include "common/migrate.h"
 #include "common/postgres.h"
+#include "common/sql.h"
 #include "common/stop.h"
 #include "worker/claim.h"
 #include "worker/command.h"
@@ -182,18 +184,26 @@ static bool look_at_kafka(const struct config *config, char **ret_cluster_id, st
     return ok && (*ret_cluster_id || error_set(err, FAULT_RETRY, "out-of-memory", "no memory"));
 }
 
-static bool look_at_database(const struct config *config, const char *cluster_id,
-                             struct error *err) {
+/* A diverged installation is no reason to leave: the workers hold it, and wait until it is
+ * repaired. */
+static bool look_at_installation(const struct config *config, const char *cluster_id, bool wait,
+                                 struct error *err) {
     struct installation installation;
     struct pg *pg =
         pg_connect(config_text(config, CONFIG_POSTGRES_CONNINFO), "siptrunk-worker",
                    claim_session_settings, claim_statements, claim_statement_count, err);
     bool ok = pg && claim_check_durability(pg, err) &&
-              claim_installation(pg, cluster_id, &installation, err);
+              (claim_installation(pg, cluster_id, &installation, err) ||
+               (wait && strcmp(err->id, "diverged") == 0));
     pg_close(pg);
-    if (!ok && strcmp(err->id, "postgres-schema-mismatch") == 0)
-        error_prefix(err, "the database does not have the schema, run siptrunkctl migrate up");
     return ok;
+}
+
+static bool look_at_database(const struct config *config, const char *cluster_id, bool wait,
+                             struct error *err) {
+    SQL_CONNECTION conn =
+        sql_connect(config_text(config, CONFIG_POSTGRES_CONNINFO), "siptrunk-worker", 0, err);
+    return conn && migrate_check(conn, err) && look_at_installation(config, cluster_id, wait, err);
 }
 
 /* Only what may pass by itself is waited for; a diverged installation is waited for by the workers.
@@ -206,7 +216,7 @@ static bool look_around(const struct config *config, bool wait, char **ret_clust
                         struct error *err) {
     for (;;) {
         bool ok = (*ret_cluster_id || look_at_kafka(config, ret_cluster_id, err)) &&
-                  look_at_database(config, *ret_cluster_id, err);
+                  look_at_database(config, *ret_cluster_id, wait, err);
         if (ok || !wait || !may_pass(err) || stop_requested())
             return ok || (wait && stop_requested());
         log_error(LOG_WARN, "waiting", LOG_PLAIN, err);

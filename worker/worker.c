@@ -28,6 +28,7 @@ enum {
     FENCES_WINDOW_MS = 10000,
     METADATA_TIMEOUT_MS = 5000,
     MAX_STATEMENTS = 64,
+    LOOK_EVERY_MS = 5000,
     REPORT_AGAIN_MS = 30000,
     SHUN_MS = 60000,
 };
@@ -72,6 +73,7 @@ struct worker {
     int64_t fences[FENCES_LIMIT]; /* when the last ones came */
     struct error last;            /* the last trouble that was logged */
     int64_t reported_at_ms;
+    int64_t looked_ms; /* when the database was last used */
 };
 
 /* ---- life ---- */
@@ -248,13 +250,26 @@ static bool store(struct worker *worker, struct position *positions, size_t coun
     return true;
 }
 
+/* With nothing to do: the database learns what was committed, and is looked at from time to time,
+ * so that a lost connection and a diverged installation are noticed before a command has to wait
+ * for it. */
+static bool idle(struct worker *worker, struct error *err) {
+    if (!note_committed(worker, err))
+        return false;
+    if (monotonic_ms() - worker->looked_ms < LOOK_EVERY_MS)
+        return true;
+    worker->looked_ms = monotonic_ms();
+    return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err);
+}
+
 /* Anything but a full round is an error, and an error leads to recovery. */
 static bool run_batch(struct worker *worker, struct error *err) {
     struct batch *batch = &worker->batch;
     if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
         return false;
     if (batch->count == 0)
-        return note_committed(worker, err);
+        return idle(worker, err);
+    worker->looked_ms = monotonic_ms();
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
     FAILPOINT("taken");
@@ -340,6 +355,8 @@ static bool restore_database(struct worker *worker, struct error *err) {
     if (worker->pg)
         return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation,
                                   err);
+    if (claim_statement_count + load_statement_count + store_statement_count > MAX_STATEMENTS)
+        return error_set(err, FAULT_BUG, "statements", "there are more statements than room");
     size_t count = gather_statements(statements);
     worker->pg = pg_connect(config_text(worker->shared->config, CONFIG_POSTGRES_CONNINFO),
                             worker->name, claim_session_settings, statements, count, err);

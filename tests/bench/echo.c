@@ -30,7 +30,7 @@ static bool begin_reading(struct consumer *consumer, struct error *err) {
         return false;
     for (size_t i = 0; i < count && i < 256; i++) {
         bool known = positions[i].committed_offset >= 0;
-        starts[i] = known ? positions[i].committed_offset : RD_KAFKA_OFFSET_BEGINNING;
+        starts[i] = known ? positions[i].committed_offset : -1;
         positions[i].read_next = known ? positions[i].committed_offset : 0;
     }
     return consumer_start_reading(consumer, starts, err);
