@@ -1,6 +1,8 @@
 /* The schema's migrations, which travel inside the programs. File format and bookkeeping (table
  * public.schema_migrations) are those of dbmate, so that either tool may go on where the other left
- * off. Uses plain blocking connections; the worker only checks and never migrates. */
+ * off; dbmate looks for its table in the first schema of search_path unless told
+ * --migrations-table public.schema_migrations, and a role called siptrunk has another one first.
+ * Uses plain blocking connections; the worker only checks and never migrates. */
 #ifndef SIPTRUNK_COMMON_MIGRATE_H
 #define SIPTRUNK_COMMON_MIGRATE_H
 

@@ -2,6 +2,7 @@
  */
 #include "ctl/result_view.h"
 
+#include "common/stop.h"
 #include "ctl/command.h"
 #include "ctl/sequences.h"
 #include "ctl/table.h"
@@ -20,12 +21,13 @@ struct result_view {
     struct sequences *sequences;
     struct uuid account;
     bool one_account;
+    int64_t flushed_ms;
     size_t shown, rejected, copies, unreadable, missing;
 };
 
 static const char *const heads[] = {"TIME",    ">SEQ",   "OUTCOME",    ">CODE", "COMMAND",
                                     "CHANNEL", "NUMBER", "COMMAND ID", "DETAIL"};
-enum { COLUMNS = sizeof heads / sizeof heads[0], DETAIL_BYTES = 512 };
+enum { COLUMNS = sizeof heads / sizeof heads[0], DETAIL_BYTES = 512, FLUSH_MS = 500 };
 
 static bool out_of_memory(struct error *err) {
     return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the results");
@@ -207,10 +209,16 @@ bool result_view_take(struct result_view *view, const rd_kafka_message_t *record
 }
 
 void result_view_flush(struct result_view *view) {
+    view->flushed_ms = monotonic_ms();
     if (view->format == RESULT_TABLE)
         table_flush(view->table);
     else
         fflush(stdout);
+}
+
+void result_view_flush_old(struct result_view *view) {
+    if (monotonic_ms() - view->flushed_ms >= FLUSH_MS)
+        result_view_flush(view);
 }
 
 static void tell_gap(const struct uuid *account, int64_t from, int64_t to, const char *what) {

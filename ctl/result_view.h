@@ -31,8 +31,9 @@ typedef bool result_filter(void *context, const json_t *result);
 bool result_view_take(struct result_view *view, const rd_kafka_message_t *record,
                       result_filter *filter, void *context, struct error *err) MUST_CHECK;
 
-/* Prints rows that wait to be aligned. */
+/* Prints rows that wait to be aligned: all, or those that have waited for half a second. */
 void result_view_flush(struct result_view *view);
+void result_view_flush_old(struct result_view *view);
 
 /* Tells on standard error of sequence numbers that are missing since that time, in Kafka's
  * milliseconds, or before, each once. */

@@ -38,11 +38,13 @@ static bool take_account(const char *text, struct options *options) {
 }
 
 static bool parse_options(int argc, char **argv, struct options *options) {
-    static const struct option longs[] = {
-        {"follow", no_argument, NULL, 'f'},      {"account", required_argument, NULL, 'a'},
-        {"batch", required_argument, NULL, 'b'}, {"from-beginning", no_argument, NULL, 's'},
-        {"from-end", no_argument, NULL, 'e'},    {"json", no_argument, NULL, 'j'},
-        {"table", no_argument, NULL, 't'},       {0}};
+    static const struct option longs[] = {{"follow", no_argument, NULL, 'f'},
+                                          {"account", required_argument, NULL, 'a'},
+                                          {"batch", required_argument, NULL, 'b'},
+                                          {"from-end", no_argument, NULL, 'e'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"table", no_argument, NULL, 't'},
+                                          {0}};
     for (int option; (option = command_option(name, argc, argv, ":f", longs)) != -1;) {
         switch (option) {
         case 'f':
@@ -55,9 +57,8 @@ static bool parse_options(int argc, char **argv, struct options *options) {
         case 'b':
             options->batch = optarg;
             break;
-        case 's':
         case 'e':
-            options->from_end = option == 'e';
+            options->from_end = true;
             break;
         case 'j':
         case 't':
@@ -86,8 +87,7 @@ struct loop {
     struct options *options;
     struct topic_reader *reader;
     struct result_view *view;
-    int64_t flushed_ms; /* when rows were last printed */
-    int64_t heard_ms;   /* when a record came last */
+    int64_t heard_ms; /* when a record came last */
 };
 
 /* As Kafka's timestamps. */
@@ -99,16 +99,12 @@ static int64_t wall_clock_ms(void) {
 
 /* What is due by the clock. */
 static bool tick(struct loop *loop, struct error *err) {
-    int64_t now = monotonic_ms();
-    if (now - loop->flushed_ms >= FLUSH_MS) {
-        result_view_flush(loop->view);
-        loop->flushed_ms = now;
-    }
+    result_view_flush_old(loop->view);
     if (loop->options->follow) {
         result_view_report_missing(loop->view, wall_clock_ms() - GAP_MS);
         return true;
     }
-    if (now - loop->heard_ms < SILENCE_MS)
+    if (monotonic_ms() - loop->heard_ms < SILENCE_MS)
         return true;
     return error_set(err, FAULT_RETRY, "silence",
                      "the end of the topic was not reached: the broker is silent, or a "
@@ -117,7 +113,7 @@ static bool tick(struct loop *loop, struct error *err) {
 
 static bool read_results(struct loop *loop, struct error *err) {
     bool ok = true;
-    loop->heard_ms = loop->flushed_ms = monotonic_ms();
+    loop->heard_ms = monotonic_ms();
     while (ok && !stop_requested() &&
            (loop->options->follow || !topic_reader_at_end(loop->reader))) {
         rd_kafka_message_t *record;

@@ -6,7 +6,6 @@
 #include "common/vault.h"
 #include "ctl/command.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -191,8 +190,8 @@ static int status(PGconn *conn) {
 int command_secrets(const struct config *config, int argc, char **argv) {
     static const struct option longs[] = {{0}};
     struct error err = {0};
-    if (getopt_long(argc, argv, "", longs, NULL) != -1)
-        return command_usage(name, "there is no such option");
+    if (command_option(name, argc, argv, ":", longs) != -1)
+        return EXIT_USAGE;
     const char *verb = optind + 1 == argc ? argv[optind] : "";
     bool rotating = strcmp(verb, "rotate") == 0;
     if (!rotating && strcmp(verb, "status") != 0)

@@ -362,6 +362,7 @@ static bool wait_for_results(struct sending *sending, struct topic_reader *reade
             ok = result_view_take(view, record, is_ours, sending, err);
         if (record)
             rd_kafka_message_destroy(record);
+        result_view_flush_old(view);
     }
     result_view_flush(view);
     return ok;
