@@ -119,13 +119,13 @@ bool sequences_see(struct sequences *sequences, const struct uuid *id, int64_t n
     struct run *behind = at < account->count ? &account->runs[at] : NULL;
     if (before && number <= before->to)
         return true;
-    if (before && number == before->to + 1) {
+    if (before && number - 1 == before->to) {
         before->to = number;
-        if (behind && behind->from == number + 1)
+        if (behind && behind->from - 1 == number)
             join_next(sequences, account, at - 1);
         return true;
     }
-    if (behind && behind->from == number + 1) {
+    if (behind && behind->from - 1 == number) {
         behind->from = number;
         return true;
     }

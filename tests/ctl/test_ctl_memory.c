@@ -83,6 +83,18 @@ static void tells_each_gap_once(void **state) {
     }
 }
 
+static void the_greatest_number_is_one_like_others(void **state) {
+    (void)state;
+    struct sequences *sequences = sequences_new();
+    struct told told;
+    see(sequences, 1, INT64_MAX, 0);
+    see(sequences, 1, 1, 0);
+    see(sequences, 1, INT64_MAX - 1, 0);
+    see(sequences, 1, INT64_MAX, 0);
+    assert_string_equal(report(sequences, 0, &told), "1:2-9223372036854775805 ");
+    sequences_free(sequences);
+}
+
 static void accounts_have_sequences_of_their_own(void **state) {
     (void)state;
     struct sequences *sequences = sequences_new();
@@ -193,6 +205,7 @@ static void ids_that_count_up_do_not_collide(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_each_gap_once),
+        cmocka_unit_test(the_greatest_number_is_one_like_others),
         cmocka_unit_test(accounts_have_sequences_of_their_own),
         cmocka_unit_test(a_gap_has_the_age_of_what_showed_it),
         cmocka_unit_test(agrees_with_a_simple_model),
