@@ -45,3 +45,8 @@ SETTING(TRUNK_PING,]] more_rows "${rows}")
   set_tests_properties(acceptance.new_setting PROPERTIES LABELS acceptance ENVIRONMENT
     "SIPTRUNK_TEST_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};SIPTRUNK_TEST_NEW_SETTING_BIN=${new_setting}/bin")
 endif()
+
+# Rules against cases; no server.
+add_test(NAME acceptance.ids COMMAND "${SIPTRUNK_PYTHON}" -B -m pytest -p no:cacheprovider -q tests/acceptance/test_ids.py
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+set_tests_properties(acceptance.ids PROPERTIES TIMEOUT 30 LABELS acceptance)

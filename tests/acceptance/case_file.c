@@ -150,6 +150,42 @@ static void expect_refusal(const char *file, const json_t *catalogue, json_t *re
     }
 }
 
+/* ---- lists ---- */
+
+static bool is_list(const char *type) {
+    return !strncmp(type, "List", 4);
+}
+
+/* An item says only what it has. */
+static void complete_items(json_t *items) {
+    static const char *const keys[] = {"caller_id", "id", "name", "code"};
+    size_t i;
+    json_t *item;
+    json_array_foreach(items, i, item) {
+        for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
+            if (!json_object_get(item, keys[k]))
+                json_object_set_new(item, keys[k], json_null());
+        }
+    }
+}
+
+static void default_member(json_t *result, const json_t *send, const char *key, int otherwise) {
+    json_t *sent = json_object_get(send, key);
+    json_object_set_new(result, key, sent ? json_incref(sent) : json_integer(otherwise));
+}
+
+/* What an answered list has beside its items. */
+static void expect_list(json_t *result, const json_t *send) {
+    json_object_set_new(result, "channel_version", json_null());
+    if (!strcmp(text_of(result, "outcome"), "REJECTED"))
+        return;
+    json_object_set_new(result, "outcome", json_string("NO_CHANGE"));
+    if (strcmp(text_of(send, "type"), "ListCallerIds") != 0)
+        return;
+    default_member(result, send, "offset", 0);
+    default_member(result, send, "limit", 100);
+}
+
 /* Everything as sent, nothing else; the file says what is otherwise. */
 static json_t *expected_result(const char *file, const json_t *catalogue, const json_t *send,
                                const json_t *expect) {
@@ -184,6 +220,9 @@ static json_t *expected_result(const char *file, const json_t *catalogue, const 
     json_object_del(result, "body_lacks");
     if (refused)
         json_object_set_new(result, "outcome", json_string("REJECTED"));
+    complete_items(json_object_get(result, "items"));
+    if (is_list(text_of(send, "type")))
+        expect_list(result, send);
     if (!json_object_get(result, "outcome"))
         give_up(file, "a result without an outcome");
     return result;

@@ -1,4 +1,4 @@
-"""SIGKILL at each place of a round, while it has a batch of every kind of record at hand; then a new process, which
+"""G7: SIGKILL at each place of a round, while it has a batch of every kind of record at hand; then a new process, which
 must leave exactly one answer and one effect for each record. The same runs notice bugs that are planted on purpose."""
 
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""Database or broker away for a while, and orders to stop at bad moments: nothing moves meanwhile, nothing is refused,
+"""G11: database or broker away for a while, and orders to stop at bad moments: nothing moves meanwhile, nothing is refused,
 everything is done in order afterwards. On servers of its own. SIPTRUNK_OUTAGE_SECONDS makes the outages longer."""
 
 import os

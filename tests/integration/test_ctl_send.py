@@ -1,5 +1,5 @@
 """siptrunkctl send: JSON lines become the records that a client of another make would write, and a bad line is named before
-anything is sent."""
+anything is sent (G16)."""
 
 import json
 import re

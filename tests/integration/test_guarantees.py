@@ -1,4 +1,4 @@
-"""What is promised about repeated, racing and unreadable commands, and about positions, without any crash."""
+"""What is promised about repeated (G5), racing (G8) and unreadable (G12) commands, and about positions, without any crash."""
 
 import collections
 import functools

@@ -1,4 +1,4 @@
-"""SIP passwords: where they may never be found, and keys that change while commands come."""
+"""G13: SIP passwords, where they may never be found, and keys that change while commands come."""
 
 import base64
 import os

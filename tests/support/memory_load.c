@@ -23,6 +23,7 @@ struct stored_reference {
     struct uuid account_id;
     enum reference_kind kind;
     char *key;
+    char *name; /* of the catalogue's entries */
 };
 
 struct stored_channel {
@@ -159,10 +160,13 @@ static char *reference_key(struct memory *memory, enum reference_kind kind, cons
     return keep_text(memory, lower);
 }
 
-static void add_to_catalogue(struct memory *memory, enum reference_kind kind, const char *key) {
+static void add_to_catalogue(struct memory *memory, enum reference_kind kind, const json_t *line,
+                             const char *key) {
     struct stored_reference *entry =
         next_row(memory->catalogue, sizeof *entry, &memory->catalogue_count);
-    *entry = (struct stored_reference){.kind = kind, .key = reference_key(memory, kind, key)};
+    *entry = (struct stored_reference){.kind = kind,
+                                       .key = reference_key(memory, kind, text_of(line, key)),
+                                       .name = keep_text(memory, text_of(line, "name"))};
 }
 
 static void add_grants(struct memory *memory, const struct uuid *account_id,
@@ -231,11 +235,11 @@ void memory_add(struct memory *memory, const json_t *line) {
     else if (!strcmp(type, "number"))
         add_number(memory, line);
     else if (!strcmp(type, "proxy"))
-        add_to_catalogue(memory, REFERENCE_PROXY, text_of(line, "id"));
+        add_to_catalogue(memory, REFERENCE_PROXY, line, "id");
     else if (!strcmp(type, "template"))
-        add_to_catalogue(memory, REFERENCE_TEMPLATE, text_of(line, "id"));
+        add_to_catalogue(memory, REFERENCE_TEMPLATE, line, "id");
     else if (!strcmp(type, "call_barring"))
-        add_to_catalogue(memory, REFERENCE_CALL_BARRING, text_of(line, "code"));
+        add_to_catalogue(memory, REFERENCE_CALL_BARRING, line, "code");
     else
         fail_msg("an inventory line of an unknown type: %s", type);
 }
@@ -447,12 +451,78 @@ static void load_ledger(struct memory *memory, struct working_set *set) {
     }
 }
 
+/* ---- lists ---- */
+
+static const struct stored_reference *catalogue_entry(const struct memory *memory,
+                                                      const struct stored_reference *grant) {
+    for (size_t i = 0; i < memory->catalogue_count; i++) {
+        if (memory->catalogue[i].kind == grant->kind &&
+            !strcmp(memory->catalogue[i].key, grant->key))
+            return &memory->catalogue[i];
+    }
+    fail_msg("a grant of what is not in the catalogue: %s", grant->key);
+    return NULL;
+}
+
+/* By name, then by id, code or number. */
+static int compare_items(const void *a, const void *b) {
+    const struct list_item *left = a, *right = b;
+    int order = slice_compare(left->name, right->name);
+    if (order == 0)
+        order = slice_compare(left->id, right->id);
+    if (order == 0)
+        order = slice_compare(left->code, right->code);
+    return order ? order : slice_compare(left->caller_id, right->caller_id);
+}
+
+static struct list_item item_of(const struct memory *memory, struct working_set *set,
+                                const struct stored_reference *grant) {
+    struct slice key = copy_to(set, slice_of(grant->key));
+    if (grant->kind == REFERENCE_CALLER_ID)
+        return (struct list_item){.caller_id = key};
+    struct slice name = copy_to(set, slice_of(catalogue_entry(memory, grant)->name));
+    return grant->kind == REFERENCE_CALL_BARRING ? (struct list_item){.name = name, .code = key}
+                                                 : (struct list_item){.name = name, .id = key};
+}
+
+static void load_list(const struct memory *memory, struct working_set *set,
+                      struct list_request *list) {
+    static const enum reference_kind kinds[LIST_KINDS] = {
+        [LIST_CALLER_IDS] = REFERENCE_CALLER_ID,
+        [LIST_PROXIES] = REFERENCE_PROXY,
+        [LIST_TEMPLATES] = REFERENCE_TEMPLATE,
+        [LIST_CALL_BARRINGS] = REFERENCE_CALL_BARRING,
+    };
+    list->items = arena_array(set->arena, memory->grant_count + 1, sizeof *list->items);
+    assert_non_null(list->items);
+    for (size_t i = 0; i < memory->grant_count; i++) {
+        const struct stored_reference *grant = &memory->grants[i];
+        if (grant->kind == kinds[list->kind] && uuid_equal(&grant->account_id, &list->account_id))
+            list->items[list->count++] = item_of(memory, set, grant);
+    }
+    qsort(list->items, list->count, sizeof *list->items, compare_items);
+    if (list->kind != LIST_CALLER_IDS)
+        return;
+    list->total = (int32_t)list->count;
+    size_t skip = (size_t)list->offset < list->count ? (size_t)list->offset : list->count;
+    list->items += skip;
+    list->count -= skip;
+    if (list->count > (size_t)list->limit)
+        list->count = (size_t)list->limit;
+}
+
+static void load_lists(const struct memory *memory, struct working_set *set) {
+    for (struct list_request *list = set->lists; list; list = list->next)
+        load_list(memory, set, list);
+}
+
 void memory_load(struct memory *memory, struct working_set *set) {
     load_accounts(memory, set);
     load_ledger(memory, set);
     load_numbers(memory, set);
     load_channels(memory, set);
     load_references(memory, set);
+    load_lists(memory, set);
 }
 
 /* ---- store ---- */
