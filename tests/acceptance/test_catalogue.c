@@ -1,6 +1,6 @@
-/* X3: the catalogue of errors and the table of settings against the cases: what the worker can answer
- * is answered in some case, each setting is changed by one and refused by another, and no case
- * expects what the catalogue does not have. */
+/* X3: the catalogue of errors and the table of settings against the cases: what the worker can
+ * answer is answered in some case, each setting is changed by one and refused by another, and no
+ * case expects what the catalogue does not have. */
 #include "tests/acceptance/case_file.h"
 #include "worker/settings.h"
 
