@@ -27,7 +27,11 @@ static const char session_sql[] =
     "create temporary table load_channel (line bigint, account_id uuid, channel text collate \"C\","
     " subscription text) on commit delete rows;"
     "create temporary table load_number (line bigint, e164 text collate \"C\", account_id uuid,"
-    " kind text, state text, channel text collate \"C\", number_type text) on commit delete rows";
+    " kind text, state text, channel text collate \"C\", number_type text) on commit delete rows;"
+    "create temporary table load_stored (e164 text collate \"C\" primary key, account_id uuid,"
+    " kind text, state text) on commit delete rows;"
+    "create temporary table load_changed (line bigint, e164 text collate \"C\", account_id uuid,"
+    " kind text, state text, owner_id uuid, channel_id bigint) on commit delete rows";
 
 /* A CHECK returns (line, pointer, message) for each line that does not fit; a RUN changes or locks
  * rows. */
@@ -84,9 +88,11 @@ enum action { RUN, CHECK };
 #define STORED_CHANNEL                                                                             \
     "left join lateral (select channel_id, subscription from siptrunk.channel"                     \
     " where account_id = l.account_id and name = l.channel offset 0) c on true "
-#define STORED_NUMBER                                                                              \
-    "left join lateral (select e164, account_id, channel_id, kind, state from siptrunk.number"     \
-    " where e164 = l.e164 offset 0) n on true "
+
+/* Lines about numbers that are not there yet. */
+#define NEW_NUMBERS                                                                                \
+    "(select * from load_number n where not exists"                                                \
+    " (select from load_stored s where s.e164 = n.e164) offset 0) l "
 
 static const struct step {
     enum inventory_type type; /* a step runs when the block has lines of it */
@@ -121,40 +127,42 @@ static const struct step {
      "from load_channel l " STORED_CHANNEL "where c.subscription <> l.subscription"},
 
     ACCOUNT_CHECK(INVENTORY_NUMBER, "number"),
-    /* First channels, then numbers, each in the order of their keys: so does the worker. */
     {INVENTORY_NUMBER, RUN,
-     "select count(*) from (select from (select c.channel_id, l.account_id from"
-     " (select distinct account_id, channel from load_number where channel is not null) "
-     "l " STORED_CHANNEL " order by 2, 1) l cross join lateral (select from siptrunk.channel"
-     " where account_id = l.account_id and channel_id = l.channel_id for key share) c) locked"},
-    {INVENTORY_NUMBER, RUN,
-     "select count(*) from (select from (select distinct e164 from load_number order by e164) l"
-     " cross join lateral (select from siptrunk.number n where n.e164 = l.e164 for no key update) "
-     "n) locked"},
+     "insert into load_stored select n.* "
+     "from (select distinct e164 from load_number order by e164) l cross join lateral"
+     " (select e164, account_id, kind, state from siptrunk.number where e164 = l.e164 offset 0) n"},
     {INVENTORY_NUMBER, CHECK,
      "select line, '/channel', 'the account has no channel of that name' "
-     "from load_number l " STORED_CHANNEL STORED_NUMBER
-     "where l.channel is not null and c.channel_id is null and n.e164 is null"},
+     "from " NEW_NUMBERS STORED_CHANNEL "where l.channel is not null and c.channel_id is null"},
     {INVENTORY_NUMBER, CHECK,
      "select line, '/number_type', 'the channel is not an operator_connect one' "
-     "from load_number l " STORED_CHANNEL STORED_NUMBER
-     "where l.number_type is not null and c.subscription <> 'operator_connect' and n.e164 is null"},
+     "from " NEW_NUMBERS STORED_CHANNEL
+     "where l.number_type is not null and c.subscription <> 'operator_connect'"},
     {INVENTORY_NUMBER, RUN,
-     "insert into siptrunk.number (account_id, channel_id, e164, kind, state, number_type) "
+     "with new as (insert into siptrunk.number"
+     " (account_id, channel_id, e164, kind, state, number_type) "
      "select l.account_id, c.channel_id, l.e164, l.kind, l.state, l.number_type "
-     "from (select distinct on (e164) * from load_number order by e164, line) l " STORED_CHANNEL
-         STORED_NUMBER "where n.e164 is null order by l.e164 on conflict do nothing"},
+     "from (select distinct on (e164) * from " NEW_NUMBERS "order by e164, line) l " STORED_CHANNEL
+     "order by l.e164 returning e164, account_id, kind, state) "
+     "insert into load_stored select * from new"},
+    /* Locks what will change in the order of the keys, as the worker does, and only that: the rest
+     * need not wait for commands, nor be written to. */
+    {INVENTORY_NUMBER, RUN,
+     "insert into load_changed "
+     "select l.line, l.e164, l.account_id, l.kind, l.state, n.account_id, n.channel_id "
+     "from (select l.*"
+     " from (select distinct on (e164) * from load_number order by e164, line desc) l"
+     " join load_stored s on s.e164 = l.e164"
+     " where (s.account_id, s.kind, s.state) is distinct from (l.account_id, l.kind, l.state)"
+     " order by l.e164 offset 0) l "
+     "cross join lateral (select account_id, channel_id from siptrunk.number"
+     " where e164 = l.e164 for no key update) n"},
     {INVENTORY_NUMBER, CHECK,
-     "select line, '/account_id', 'the number is connected to a channel of account ' || "
-     "n.account_id "
-     "from load_number l " STORED_NUMBER
-     "where n.account_id <> l.account_id and n.channel_id is not null"},
+     "select line, '/account_id', 'the number is connected to a channel of account ' || owner_id "
+     "from load_changed where account_id <> owner_id and channel_id is not null"},
     {INVENTORY_NUMBER, RUN,
      "update siptrunk.number target set account_id = l.account_id, kind = l.kind, state = l.state "
-     "from (select l.* from"
-     " (select distinct on (e164) * from load_number order by e164, line desc) l " STORED_NUMBER
-     " where (n.account_id, n.kind, n.state) is distinct from (l.account_id, l.kind, l.state)"
-     " offset 0) l where target.e164 = l.e164"},
+     "from load_changed l where target.e164 = l.e164"},
 };
 
 /* ---- running ---- */
