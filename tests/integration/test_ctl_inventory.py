@@ -4,6 +4,7 @@ same time as others."""
 import json
 import random
 import re
+import subprocess
 import threading
 
 import psycopg
@@ -285,6 +286,33 @@ def test_the_first_of_several_bad_lines_is_named(load):
     assert "line 2: /kind" in load([NUMBER, {**NUMBER, "kind": "x"}, {**NUMBER, "state": "x"}], code=3).stderr
     assert "line 3: /account_id" in load([CATALOGUE[0], ACCOUNT | {"proxies": [], "templates": [], "call_barrings": []},
                                           {**NUMBER, "account_id": C}, {**NUMBER, "account_id": B}], code=3).stderr
+
+
+def test_a_number_that_two_lines_give_to_two_accounts(load, db):
+    load(ALL + [{**ACCOUNT, "id": B}])
+    twice = [{**CONNECTED, "number": "+3177"}, {**NUMBER, "number": "+3177", "account_id": B}]
+    assert "line 2: /account_id: the number is connected to a channel of account" in load(twice, code=3).stderr
+    assert number(db, "+3177") is None
+    load([{**NUMBER, "number": "+3177"}, {**NUMBER, "number": "+3177", "account_id": B}])
+    assert number(db, "+3177")[0] == B
+
+
+def test_a_lost_connection_leaves_whole_blocks(ctl, db):
+    numbers = [{**NUMBER, "number": f"+31{i:08}"} for i in range(2 * BLOCK - 1)]
+    text = lines([{"type": "account", "id": A, "name": "x"}, *numbers]).splitlines(True)
+    loading = ctl.start("inventory", "load", "-", stdin=subprocess.PIPE)
+    loading.stdin.writelines(text[:BLOCK])
+    loading.stdin.flush()
+    stored = lambda: db.execute("select count(*) from siptrunk.number").fetchone()[0]
+    harness.wait_for("the first block is stored", lambda: stored() == BLOCK - 1)
+    db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'siptrunkctl inventory'"
+               " and datname = current_database()")
+    _, said = loading.communicate("".join(text[BLOCK:]), timeout=30)
+    assert loading.returncode == 5
+    assert f"lines 1 to {BLOCK} are stored, nothing from line {BLOCK + 1} on" in said
+    assert stored() == BLOCK - 1
+    ctl("inventory", "load", "-", stdin="".join(text))
+    assert stored() == 2 * BLOCK - 1
 
 
 def test_usage_and_files_that_are_not_there(ctl, tmp_path):
