@@ -143,7 +143,7 @@ def test_waits_only_as_long_as_it_is_told(ctl):
     nobody = "host=127.0.0.1 port=1 user=x dbname=x password=hunter2"
     began = time.monotonic()
     said = ctl("migrate", "up", code=5, postgres__conninfo=nobody).stderr
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert "port 1" in said and "hunter2" not in said
     began = time.monotonic()
     ctl("migrate", "up", "--wait", 2, code=5, postgres__conninfo=nobody)
