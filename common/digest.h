@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-enum { MAC_SIZE = 16, SHA256_SIZE = 32 };
+enum { MAC_SIZE = 16, SHA256_SIZE = 32, MAC_KEYS_MAX = 33, MAC_KEY_ID_MAX = 64 };
 
 struct digests;
 
@@ -17,8 +17,12 @@ struct digests;
 struct digests *digests_new(struct error *err);
 void digests_free(struct digests *digests);
 
-/* The key of digest_mac; copied into the context. */
-bool digests_set_mac_key(struct digests *digests, struct slice key, struct error *err) MUST_CHECK;
+/* Keys of digest_mac, by id; the first one added is the current one. Copied. FAULT_CONFIG when
+ * there are more than MAC_KEYS_MAX. */
+bool digests_add_mac_key(struct digests *digests, const char *id, struct slice key,
+                         struct error *err) MUST_CHECK;
+void digests_forget_mac_keys(struct digests *digests);
+struct slice digests_mac_key_id(const struct digests *digests); /* of the current one */
 
 /* Digest of a followed by b. A failure of libcrypto here is out of memory at best: the process
  * aborts, since a wrong digest must not get out. */
@@ -26,7 +30,8 @@ void digest_sha1(struct digests *digests, struct slice a, struct slice b, uint8_
 void digest_sha256(struct digests *digests, struct slice a, struct slice b,
                    uint8_t ret[SHA256_SIZE]);
 
-/* The first 128 bits of HMAC-SHA-256. */
-void digest_mac(struct digests *digests, struct slice data, uint8_t ret[MAC_SIZE]);
+/* The first 128 bits of HMAC-SHA-256 under the key of that id; false when there is none. */
+bool digest_mac(struct digests *digests, struct slice key_id, struct slice data,
+                uint8_t ret[MAC_SIZE]) MUST_CHECK;
 
 #endif

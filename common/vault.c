@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -11,6 +12,7 @@
 enum { KEY_SIZE = 32, MAX_KEYS = 32, MAX_LINE = 256 };
 
 static const char plaintext_id[] = "plaintext";
+static const char installation_id[] = "installation"; /* of the MAC key in the database */
 
 struct key {
     char id[VAULT_KEY_ID_MAX + 1];
@@ -65,7 +67,8 @@ static const char *take_line(struct vault *vault, char *line) {
     if (!colon || colon == line || colon - line > VAULT_KEY_ID_MAX)
         return "expected keyid:64 hex digits";
     *colon = '\0';
-    if (find_key(vault, slice_of(line)) || strcmp(line, plaintext_id) == 0)
+    if (find_key(vault, slice_of(line)) || strcmp(line, plaintext_id) == 0 ||
+        strcmp(line, installation_id) == 0)
         return "the key id is taken";
     if (vault->key_count == MAX_KEYS)
         return "there are too many keys";
@@ -129,6 +132,17 @@ bool vault_is_open(const struct vault *vault) {
 
 const char *vault_key_id(const struct vault *vault) {
     return vault->key_count > 0 ? vault->keys[0].id : "";
+}
+
+const char *vault_mac_key(const struct vault *vault, size_t index,
+                          uint8_t ret[VAULT_MAC_KEY_SIZE]) {
+    static const char purpose[] = "siptrunk: MAC of a command";
+    if (index >= vault->key_count)
+        return NULL;
+    if (!HMAC(EVP_sha256(), vault->keys[index].bytes, KEY_SIZE, (const unsigned char *)purpose,
+              sizeof purpose - 1, ret, NULL))
+        abort();
+    return vault->keys[index].id;
 }
 
 struct slice vault_channel(const struct uuid *account_id, int64_t channel_id,

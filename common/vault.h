@@ -30,6 +30,12 @@ struct slice vault_channel(const struct uuid *account_id, int64_t channel_id,
 /* The id of the key that seals; "" when there is none. */
 const char *vault_key_id(const struct vault *vault);
 
+/* From each key of the file another one is derived, for the MACs of commands: index 0, 1, ... in
+ * the file's order. The id is the file's, in the vault's memory; NULL beyond the last one. ret is
+ * the caller's to wipe. */
+enum { VAULT_MAC_KEY_SIZE = 32 };
+const char *vault_mac_key(const struct vault *vault, size_t index, uint8_t ret[VAULT_MAC_KEY_SIZE]);
+
 struct sealed {
     struct slice key_id, nonce, ciphertext; /* ciphertext with the tag behind it */
 };

@@ -172,18 +172,25 @@ static int rotate(const struct config *config, PGconn *conn) {
     return ok ? EXIT_DONE : command_fail(name, &err);
 }
 
+/* A command is remembered under the key that it can be compared with when it is sent again. Reads
+ * the whole ledger: no index is kept for this. */
+static const char sql_uses[] =
+    "SELECT key, sum(passwords), sum(commands) FROM (SELECT password_key_id AS key,"
+    " count(*) AS passwords, 0 AS commands FROM siptrunk.channel"
+    " WHERE password_key_id IS NOT NULL GROUP BY 1"
+    " UNION ALL SELECT mac_key_id, 0, count(*) FROM siptrunk.command_ledger GROUP BY 1) uses"
+    " GROUP BY key ORDER BY key";
+
 static int status(PGconn *conn) {
     struct error err = {0};
-    SQL_RESULT rows = sql_query(conn,
-                                "SELECT password_key_id, count(*) FROM siptrunk.channel"
-                                " WHERE password_key_id IS NOT NULL GROUP BY 1 ORDER BY 1",
-                                0, NULL, "counting passwords", &err);
+    SQL_RESULT rows = sql_query(conn, sql_uses, 0, NULL, "counting what keys are needed for", &err);
     if (!rows)
         return command_fail(name, &err);
     for (int row = 0; row < PQntuples(rows); row++)
-        printf("key %s: %s passwords\n", PQgetvalue(rows, row, 0), PQgetvalue(rows, row, 1));
+        printf("key %s: %s passwords, %s commands\n", PQgetvalue(rows, row, 0),
+               PQgetvalue(rows, row, 1), PQgetvalue(rows, row, 2));
     if (PQntuples(rows) == 0)
-        printf("no password is stored\n");
+        printf("no key is needed: there are neither passwords nor commands\n");
     return EXIT_DONE;
 }
 

@@ -1,6 +1,8 @@
 /* Replay, envelope, fields, account, then the command's own rules; number, chain, encode. */
 #include "worker/decide.h"
 
+#include "worker/command_mac.h"
+
 #include <inttypes.h>
 
 static bool out_of_memory(struct error *err) {
@@ -174,6 +176,7 @@ static void remember(struct decision *decision, const struct decider *decider,
     const struct result *result = &decision->result;
     entry->found = true;
     entry->added = !command->type->is_list;
+    entry->mac_key_id = digests_mac_key_id(decider->digests);
     memcpy(entry->mac, command->mac, sizeof entry->mac);
     entry->source = command->record.source;
     entry->body = body;
@@ -229,6 +232,23 @@ static void answer_from_ledger(struct command *command, struct ledger_entry *ent
     command->replayed = !same_source(&entry->source, &command->record.source);
 }
 
+/* Whether the id stands for another command already. A record delivered again needs no comparison;
+ * what was kept under another key is compared under that one. */
+static bool is_id_reused(const struct decider *decider, struct arena *arena,
+                         const struct command *command, const struct ledger_entry *entry, bool *ret,
+                         struct error *err) {
+    *ret = false;
+    if (!entry->found || same_source(&entry->source, &command->record.source))
+        return true;
+    uint8_t mac[MAC_SIZE];
+    memcpy(mac, command->mac, sizeof mac);
+    if (!slice_equal(entry->mac_key_id, digests_mac_key_id(decider->digests)) &&
+        !command_mac(command, decider->digests, entry->mac_key_id, arena, mac, err))
+        return false;
+    *ret = memcmp(entry->mac, mac, sizeof mac) != 0;
+    return true;
+}
+
 /* Decides a command that the ledger does not hold under the key of entry. */
 static bool decide_new(const struct decider *decider, struct working_set *set,
                        struct command *command, struct ledger_entry *entry, bool id_reused,
@@ -275,9 +295,9 @@ static bool decide_command(const struct decider *decider, struct working_set *se
         return decide_list(decider, set, command, now_us, err);
     struct ledger_entry *entry =
         natural ? working_set_want_ledger(set, account_id, &command->command_id) : NULL;
-    bool id_reused = entry && entry->found &&
-                     !same_source(&entry->source, &command->record.source) &&
-                     memcmp(entry->mac, command->mac, sizeof entry->mac) != 0;
+    bool id_reused = false;
+    if (entry && !is_id_reused(decider, set->arena, command, entry, &id_reused, err))
+        return false;
     if (!natural || id_reused)
         entry = working_set_want_ledger(set, account_id, &command->derived_id);
     if (!entry)

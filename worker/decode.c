@@ -2,6 +2,7 @@
 #include "worker/decode.h"
 
 #include "common/framing.h"
+#include "worker/command_mac.h"
 #include "worker/validate.h"
 
 #include <inttypes.h>
@@ -27,113 +28,6 @@ static void make_dead_letter(struct command *command, struct arena *arena, enum 
     command->dead_reason = reason;
     command->dead_stage = "decode";
     command->dead_message = arena_copy(arena, slice_of(message));
-}
-
-/* ---- the MAC: record name, then (pointer, value) of each own field that was sent, the expected
- * version and dry_run. A field added to the schema later changes nothing for commands that do not
- * send it. ---- */
-
-struct bytes {
-    struct arena *arena;
-    char *data;
-    size_t size, capacity;
-    bool failed;
-};
-
-static void put(struct bytes *bytes, const void *data, size_t size) {
-    if (bytes->failed)
-        return;
-    if (bytes->capacity - bytes->size < size) {
-        size_t capacity = 2 * (bytes->capacity + size);
-        char *bigger = arena_alloc(bytes->arena, capacity);
-        if (!bigger) {
-            bytes->failed = true;
-            return;
-        }
-        if (bytes->size) {
-            memcpy(bigger, bytes->data, bytes->size);
-            explicit_bzero(bytes->data, bytes->size); /* it may hold a password */
-        }
-        bytes->data = bigger;
-        bytes->capacity = capacity;
-    }
-    if (size)
-        memcpy(bytes->data + bytes->size, data, size);
-    bytes->size += size;
-}
-
-static void put_text(struct bytes *bytes, struct slice text) {
-    uint32_t size = (uint32_t)text.size;
-    put(bytes, &size, sizeof size);
-    put(bytes, text.data, text.size);
-}
-
-static void put_value(struct bytes *bytes, const char *pointer, const struct value *value) {
-    if (value->state == VALUE_ABSENT)
-        return;
-    put_text(bytes, slice_of(pointer));
-    uint8_t tag[2] = {value->state, value->kind};
-    put(bytes, tag, sizeof tag);
-    if (value->state != VALUE_SET && value->state != VALUE_TOO_LONG)
-        return;
-    switch ((enum value_kind)value->kind) {
-    case VALUE_KIND_BOOL:
-        put(bytes, &value->boolean, sizeof value->boolean);
-        break;
-    case VALUE_KIND_INTEGER:
-        put(bytes, &value->integer, sizeof value->integer);
-        break;
-    case VALUE_KIND_TEXT:
-        put_text(bytes, value->text);
-        break;
-    case VALUE_KIND_LIST:
-        put(bytes, &value->list.count, sizeof value->list.count);
-        for (size_t i = 0; i < value->list.count; i++)
-            put_text(bytes, value->list.items[i]);
-        break;
-    }
-}
-
-/* Null and "the writer's schema lacks it" are the same for the MAC, but for the texts with three
- * states. */
-static bool counts_as_sent(const struct value *value, enum rule rule) {
-    return value->state != VALUE_ABSENT && (value->state != VALUE_NULL || rule == RULE_RTP_TIMEOUT);
-}
-
-/* UUIDs count in lower case. */
-static void put_field(struct bytes *bytes, const struct field_check *check,
-                      const struct value *value) {
-    char lower[UUID_TEXT_SIZE + 1];
-    struct uuid uuid;
-    struct value copy = *value;
-    bool is_uuid = check->rule == RULE_UUID || check->rule == RULE_TENANT_ID;
-    if (is_uuid && value->state == VALUE_SET && uuid_parse(value->text, &uuid)) {
-        uuid_format(&uuid, lower);
-        copy.text = (struct slice){.data = lower, .size = UUID_TEXT_SIZE};
-    }
-    put_value(bytes, check->pointer, &copy);
-}
-
-static bool compute_mac(const struct decoder *decoder, struct command *command,
-                        struct arena *arena) {
-    struct bytes bytes = {.arena = arena};
-    const struct reader_record *record = command->type->record;
-    put_text(&bytes, slice_of(record->full_name));
-    for (size_t slot = SLOT_OWN; slot < record->slot_count; slot++) {
-        const struct field_check *check = &command->type->checks[slot];
-        if (counts_as_sent(&command->values[slot], check->rule))
-            put_field(&bytes, check, &command->values[slot]);
-    }
-    const struct value *version = command_value(command, SLOT_EXPECTED_VERSION);
-    if (version->state != VALUE_NULL)
-        put_value(&bytes, "/expected_version", version);
-    put(&bytes, command->dry_run ? "1" : "0", 1);
-    if (bytes.failed)
-        return false;
-    digest_mac(decoder->digests, (struct slice){.data = bytes.data, .size = bytes.size},
-               command->mac);
-    explicit_bzero(bytes.data, bytes.size);
-    return true;
 }
 
 /* ---- the stage ---- */
@@ -171,7 +65,8 @@ bool decode_record(const struct decoder *decoder, const struct record *record, s
     }
     ret->type = command_type_of(decoded.record);
     ret->values = decoded.values;
-    if (!validate_command(ret, arena) || !compute_mac(decoder, ret, arena))
+    if (!validate_command(ret, arena))
         return out_of_memory(err);
-    return true;
+    return command_mac(ret, decoder->digests, digests_mac_key_id(decoder->digests), arena, ret->mac,
+                       err);
 }

@@ -8,7 +8,7 @@
 
 struct decoder {
     const struct schema_set *schemas;
-    struct digests *digests; /* with the MAC key set */
+    struct digests *digests; /* with the MAC keys */
     struct slice cluster_id; /* part of derived ids */
 };
 

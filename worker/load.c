@@ -39,12 +39,13 @@ const struct pg_statement load_statements[COUNT] = {
     [TAILS] = {"load_tails", "SELECT account_id, last_sequence, last_applied_at, last_chain"
                              " FROM siptrunk.account_tail WHERE account_id = ANY ($1::uuid[])"
                              " ORDER BY account_id FOR NO KEY UPDATE"},
-    [LEDGER] = {"load_ledger",
-                "SELECT l.* FROM unnest($1::uuid[], $2::uuid[]) AS k(account_id, command_id)"
-                " CROSS JOIN LATERAL (SELECT t.account_id, t.command_id, t.mac, t.source_topic,"
-                " t.source_partition, t.source_offset, t.source_timestamp, t.result_schema,"
-                " t.result FROM siptrunk.command_ledger t WHERE t.account_id = k.account_id"
-                " AND t.command_id = k.command_id LIMIT 1) l"},
+    [LEDGER] =
+        {"load_ledger",
+         "SELECT l.* FROM unnest($1::uuid[], $2::uuid[]) AS k(account_id, command_id)"
+         " CROSS JOIN LATERAL (SELECT t.account_id, t.command_id, t.mac, t.source_topic,"
+         " t.source_partition, t.source_offset, t.source_timestamp, t.result_schema,"
+         " t.result, t.mac_key_id FROM siptrunk.command_ledger t WHERE t.account_id = k.account_id"
+         " AND t.command_id = k.command_id LIMIT 1) l"},
     [NUMBERS] = {"load_numbers",
                  "SELECT e164::text, account_id, kind, state, channel_id, number_type"
                  " FROM siptrunk.number WHERE e164 = ANY ($1::text[])"
@@ -348,7 +349,8 @@ static bool read_ledger(struct reading *reading, const PGresult *rows, struct er
         };
         entry->body_schema = (uint64_t)pg_int8(rows, row, 7);
         entry->body = arena_copy(reading->set->arena, pg_text(rows, row, 8));
-        if (!entry->source.topic.data || !entry->body.data)
+        entry->mac_key_id = arena_copy(reading->set->arena, pg_text(rows, row, 9));
+        if (!entry->source.topic.data || !entry->body.data || !entry->mac_key_id.data)
             return out_of_memory(err);
     }
     return true;

@@ -8,9 +8,9 @@
 #include "worker/load.h"
 
 /* Moves the positions of the batch to their batch_end in the database; the caller moves its own
- * copy after success. mac_key_id: the key that the commands' MACs were made with. FAULT_STATEMENT
- * when the data is refused; FAULT_RETRY when another worker stored one of the ids first. An error
- * after COMMIT was sent leaves the outcome open: the batch is to be loaded anew. */
+ * copy after success. mac_key_id: of the key that the commands' MACs were made with.
+ * FAULT_STATEMENT when the data is refused; FAULT_RETRY when another worker stored one of the ids
+ * first. An error after COMMIT was sent leaves the outcome open: the batch is to be loaded anew. */
 bool store_batch(struct pg *pg, const struct position *positions, size_t position_count,
                  const struct working_set *set, struct slice mac_key_id, struct vault *vault,
                  struct error *err) MUST_CHECK;

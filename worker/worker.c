@@ -240,7 +240,7 @@ static bool note_committed(struct worker *worker, struct error *err) {
 static bool store(struct worker *worker, struct position *positions, size_t count,
                   struct error *err) {
     if (!store_batch(worker->pg, positions, count, &worker->batch.set,
-                     slice_of(worker->installation.mac_key_id), worker->vault, err))
+                     digests_mac_key_id(worker->digests), worker->vault, err))
         return false;
     for (size_t i = 0; i < count; i++) {
         if (positions[i].batch_end > positions[i].next_offset)
@@ -331,14 +331,29 @@ static bool take_slot(struct worker *worker, struct error *err) {
     }
 }
 
-static bool check_database(struct worker *worker, struct error *err) {
+/* Those of the key file, else the database's own; with all of them, so that what was kept under an
+ * earlier one can still be compared. */
+static bool take_mac_keys(struct worker *worker, struct error *err) {
     const struct installation *installation = &worker->installation;
+    uint8_t key[VAULT_MAC_KEY_SIZE];
+    const char *id;
+    bool ok = true;
+    digests_forget_mac_keys(worker->digests);
+    for (size_t i = 0; ok && (id = vault_mac_key(worker->vault, i, key)); i++)
+        ok =
+            digests_add_mac_key(worker->digests, id,
+                                (struct slice){.data = (const char *)key, .size = sizeof key}, err);
+    explicit_bzero(key, sizeof key);
+    return ok && digests_add_mac_key(worker->digests, installation->mac_key_id,
+                                     (struct slice){.data = (const char *)installation->mac_key,
+                                                    .size = sizeof installation->mac_key},
+                                     err);
+}
+
+static bool check_database(struct worker *worker, struct error *err) {
     return claim_check_durability(worker->pg, err) && take_slot(worker, err) &&
            claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err) &&
-           digests_set_mac_key(worker->digests,
-                               (struct slice){.data = (const char *)installation->mac_key,
-                                              .size = sizeof installation->mac_key},
-                               err);
+           take_mac_keys(worker, err);
 }
 
 static void drop_database(struct worker *worker) {

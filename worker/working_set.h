@@ -94,6 +94,7 @@ struct ledger_entry {
     struct uuid account_id, command_id;
     bool found; /* stored already, or decided in this batch */
     bool added; /* decided in this batch: to be stored */
+    struct slice mac_key_id;
     uint8_t mac[MAC_SIZE];
     struct source source;
     struct slice body; /* the result's Avro body */

@@ -100,7 +100,7 @@ void decide_run_begin(struct decide_run *run) {
     char *result_text = json_dumps(result_schema, 0);
     run->arena = arena_new((size_t)256 << 20);
     run->digests = digests_new(&err);
-    decide_run_set_mac_key(run, "any key");
+    decide_run_set_mac_keys(run, "any key", NULL);
     run->schemas = schema_set_new(command_readers(), command_type_count, run->directory, &err);
     if (!run->schemas)
         fail_msg("%s", err.message);
@@ -127,8 +127,10 @@ void decide_run_free(struct decide_run *run) {
     free(run);
 }
 
-void decide_run_set_mac_key(struct decide_run *run, const char *key) {
-    assert_true(digests_set_mac_key(run->digests, slice_of(key), NULL));
+void decide_run_set_mac_keys(struct decide_run *run, const char *current, const char *earlier) {
+    digests_forget_mac_keys(run->digests);
+    assert_true(digests_add_mac_key(run->digests, current, slice_of(current), NULL));
+    assert_true(!earlier || digests_add_mac_key(run->digests, earlier, slice_of(earlier), NULL));
 }
 
 void decide_run_keep_secrets(struct decide_run *run, bool can_keep_secrets) {

@@ -20,8 +20,9 @@ void decide_run_add_writer(struct decide_run *run, const json_t *step);
 /* No writer comes after this. */
 void decide_run_begin(struct decide_run *run);
 
-/* Of the MAC that tells a resend from a reused id. */
-void decide_run_set_mac_key(struct decide_run *run, const char *key);
+/* Keys of the MAC that tells a resend from a reused id: the current one, and one that is only
+ * compared with, or NULL. */
+void decide_run_set_mac_keys(struct decide_run *run, const char *current, const char *earlier);
 
 /* Whether passwords can be kept; they can until this says otherwise. */
 void decide_run_keep_secrets(struct decide_run *run, bool can_keep_secrets);

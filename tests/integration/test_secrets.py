@@ -134,6 +134,34 @@ def test_keys_change_while_passwords_are_set(stack, tmp_path):
     assert "key second" in refused.stderr
 
 
+def test_a_resend_is_known_after_the_key_has_changed(stack, tmp_path):
+    stack.load_inventory(INVENTORY)
+    first, both, second = key_file(tmp_path, "first"), key_file(tmp_path, "second", "first"), key_file(tmp_path, "second")
+    worker = stack.worker(**{"secrets.key_file": first})
+    sent = stack.send([edit(canary()), edit(canary(), channel_name=CHANNELS[1])])
+    stack.wait_drained()
+    worker.terminate()
+    worker = stack.worker(**{"secrets.key_file": both})
+    reused = edit(canary(), command_id=sent[0].fields["command_id"])
+    stack.send([harness.again(sent[0]), reused])
+    stack.wait_drained()
+    worker.terminate()
+    assert dict(stack.rows("select mac_key_id, count(*) from siptrunk.command_ledger group by 1")) == {"first": 2, "second": 1}
+
+    worker = stack.worker(**{"secrets.key_file": second})
+    stack.send([harness.again(sent[1])])
+    (trouble,) = harness.wait_for("the missing key in the log", lambda: [
+        event for event in worker.events("recover") if event["error_id"] == "mac-key-missing"])
+    assert "key first" in trouble["msg"]
+    worker.terminate()
+    stack.worker(**{"secrets.key_file": both})
+    stack.wait_drained()
+    results = [(r.result["command_id"], r.result["outcome"], r.header("replayed")) for r in stack.read_results()]
+    ids = [command.fields["command_id"] for command in sent]
+    assert results.count((ids[0], "APPLIED", b"true")) == results.count((ids[1], "APPLIED", b"true")) == 1
+    assert [row for row in results if row[1] == "REJECTED"] == [(ids[0], "REJECTED", None)] and len(results) == 5
+
+
 def test_without_a_key_a_password_is_refused_and_other_settings_are_not(stack):
     stack.load_inventory(INVENTORY)
     stack.worker()

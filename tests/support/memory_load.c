@@ -447,6 +447,7 @@ static void load_ledger(struct memory *memory, struct working_set *set) {
         row->source = stored->row.source;
         row->body = stored->row.body;
         row->body_schema = stored->row.body_schema;
+        row->mac_key_id = stored->row.mac_key_id;
         memcpy(row->mac, stored->row.mac, sizeof row->mac);
     }
 }
@@ -594,6 +595,7 @@ static void store_ledger(struct memory *memory, const struct working_set *set) {
             next_row(memory->results, sizeof *stored, &memory->result_count);
         stored->row = *row;
         stored->row.source.topic = keep(memory, row->source.topic);
+        stored->row.mac_key_id = keep(memory, row->mac_key_id);
         stored->row.body = keep(memory, row->body);
         stored->row.command_type = keep(memory, row->command_type);
         stored->row.error_reason = keep(memory, row->error_reason);

@@ -109,11 +109,19 @@ static void names_and_digests_agree_with_another_implementation(void **state) {
     assert_memory_equal(sha256, abc, sizeof abc);
     /* RFC 4231, test case 2 */
     static const uint8_t jefe[4] = {0x5b, 0xdc, 0xc1, 0x46};
-    assert_true(digests_set_mac_key(digests, slice_of("Jefe"), &err));
+    assert_true(digests_add_mac_key(digests, "now", slice_of("Jefe"), &err));
+    assert_true(digests_add_mac_key(digests, "once", slice_of("another"), &err));
+    assert_true(slice_is(digests_mac_key_id(digests), "now"));
+    struct slice data = SLICE_LITERAL("what do ya want for nothing?");
     for (int i = 0; i < 2; i++) {
-        digest_mac(digests, slice_of("what do ya want for nothing?"), mac);
+        assert_true(digest_mac(digests, slice_of("now"), data, mac));
         assert_memory_equal(mac, jefe, sizeof jefe);
+        assert_true(digest_mac(digests, slice_of("once"), data, mac));
+        assert_memory_not_equal(mac, jefe, sizeof jefe);
     }
+    assert_false(digest_mac(digests, slice_of("never"), data, mac));
+    digests_forget_mac_keys(digests);
+    assert_false(digest_mac(digests, slice_of("now"), data, mac));
     digests_free(digests);
 }
 
