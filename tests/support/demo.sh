@@ -5,7 +5,6 @@ set -euo pipefail
 
 export PATH="$PWD/build/release/bin:$PATH"
 export SIPTRUNK_INSTANCE_ID=demo SIPTRUNK_LOG_FORMAT=text
-account=013dc5c1-ff09-4ece-ad3a-7f8f60949407
 run=$(date -u +%Y%m%dT%H%M%S)
 batch="demo-$run"
 log=.dev/demo-worker.log
@@ -30,21 +29,6 @@ step() {
     printf '\n== %s\n' "$1"
 }
 
-# id N: a command id of this run, the same each time it is asked for.
-id() {
-    printf '%s' "$batch-$1" | sha256sum | sed -E 's/^(.{8})(.{4}).(.{3}).(.{3})(.{12}).*/\1-\2-4\3-8\4-\5/'
-}
-
-connect() {
-    printf '{"type":"ConnectNumber","command_id":"%s","account_id":"%s","batch_id":"%s","channel_name":"%s","number":"%s"}\n' \
-        "$1" "$account" "$batch" "$2" "$3"
-}
-
-disconnect() {
-    printf '{"type":"DisconnectNumber","command_id":"%s","account_id":"%s","batch_id":"%s","number":"%s"}\n' \
-        "$1" "$account" "$batch" "$2"
-}
-
 # wait_for N SECONDS COMMAND...: until COMMAND prints N.
 wait_for() {
     local wanted=$1 deadline=$((SECONDS + $2))
@@ -62,6 +46,10 @@ results() {
     siptrunkctl results --json --batch "$batch" 2>/dev/null
 }
 
+count_results() {
+    results | wc -l
+}
+
 dead_letters() {
     kcat -b "$SIPTRUNK_KAFKA_BOOTSTRAP_SERVERS" -C -t siptrunk.commands.v1-dlt -e -q -f '%h\n' 2>/dev/null
 }
@@ -70,67 +58,43 @@ count_dead_letters() {
     dead_letters | wc -l
 }
 
+# Every committed record of the results topic: where it stands, and its headers.
+committed() {
+    kcat -b "$SIPTRUNK_KAFKA_BOOTSTRAP_SERVERS" -C -t siptrunk.results.v1 -e -q -X isolation.level=read_committed \
+        -f 'partition %p, offset %o: %h\n'
+}
+
 step 'Database schema, topics, inventory'
 siptrunkctl migrate up
 siptrunkctl topics apply --partitions 6
 siptrunkctl inventory load tests/support/guide-inventory.jsonl
 
 step "Worker (its log: $log)"
+(umask 077 && printf 'demo:%s\n' "$(openssl rand -hex 32)" >"$work/keys")
 : >"$log"
-siptrunk-worker 2>"$log" &
+siptrunk-worker -X secrets.key_file="$work/keys" 2>"$log" &
 worker=$!
 wait_for 1 20 sh -c "grep -q ' claimed ' '$log' && echo 1"
 printf 'started, process %s\n' "$worker"
-unreadable_before=$(count_dead_letters)
 
 step 'Commands, as JSON; the program sends them as Avro'
-{
-    connect "$(id connect)" name +31500000000
-    connect "$(id connect)" name +31500000000
-    connect "$(id connect)" name 004921141873130
-    connect "$(id refused)" no-such-channel +31500000000
-    disconnect "$(id disconnect)" +31500000000
-} | tee "$work/commands" | siptrunkctl send
-cat "$work/commands"
-printf 'not Avro at all' | kcat -b "$SIPTRUNK_KAFKA_BOOTSTRAP_SERVERS" -P -t siptrunk.commands.v1 -k "$account"
+python3 tests/support/demo.py commands "$batch" | tee "$work/commands" | siptrunkctl send
+cut -c 1-160 "$work/commands"
+printf 'not Avro at all' | kcat -b "$SIPTRUNK_KAFKA_BOOTSTRAP_SERVERS" -P -t siptrunk.commands.v1
 printf 'and one record that nobody can read\n'
 
-step 'What happened'
-wait_for 4 20 sh -c "build/release/bin/siptrunkctl results --json --batch '$batch' 2>/dev/null | wc -l"
-wait_for "$((unreadable_before + 1))" 20 count_dead_letters
+# Each event once: one less than commands, since one of them was sent twice.
+wait_for "$(($(wc -l <"$work/commands") - 1))" 20 count_results
+wait_for 1 20 count_dead_letters
 results >"$work/results"
-outcome() {
-    sed -nE "s/.*\"command_id\":\"$1\".*\"outcome\":\"([A-Z_]+)\".*\"error_reason\":(null|\"[^\"]*\").*\"account_sequence\":([0-9]+).*/\1 \2 \3/p" "$work/results"
-}
-# replays EVENT_ID: how many committed copies of the event are marked as the answer to a resend.
-replays() {
-    kcat -b "$SIPTRUNK_KAFKA_BOOTSTRAP_SERVERS" -C -t siptrunk.results.v1 -e -q -X isolation.level=read_committed -f '%h\n' |
-        grep "ce_id=$1," | grep -c 'replayed=true' || true
-}
-event=$(sed -nE "s/^\{\"event_id\":\"([^\"]*)\".*\"command_id\":\"$(id connect)\".*\"APPLIED\".*/\1/p" "$work/results")
-row() {
-    printf '%-34s %-12s %-10s %s\n' "$1" "$2" "$3" "$4"
-}
-# describe WHAT LINE: a row for one result.
-describe() {
-    local outcome reason sequence
-    read -r outcome reason sequence <<<"$2"
-    reason=${reason//\"/}
-    row "$1" "$outcome" "$sequence" "${reason/#null/}"
-}
-copies=$(replays "$event")
-[[ $copies == 1 ]] || {
-    printf 'the resend was answered %s times instead of once\n' "$copies" >&2
-    exit 1
-}
-row 'sent' 'outcome' 'sequence' 'reason'
-row '----' '-------' '--------' '------'
-describe 'connect +31500000000' "$(outcome "$(id connect)" | sed -n 1p)"
-row 'the same record again' replayed '' "answered once more with event $event"
-describe 'its id for another number' "$(outcome "$(id connect)" | sed -n 2p)"
-describe 'connect to an unknown channel' "$(outcome "$(id refused)")"
-describe 'disconnect +31500000000' "$(outcome "$(id disconnect)")"
-row 'a record that nobody can read' 'dead letter' '-' "$(dead_letters | tail -n 1 | sed -E 's/.*kafka_dlt-exception-fqcn=([^,]*),.*/\1/')"
+
+step 'What happened'
+python3 tests/support/demo.py table "$batch" "$work/results"
+printf '%-42s%-13s%-10s%s\n' 'the record that nobody can read' 'dead letter' '-' \
+    "$(dead_letters | tail -n 1 | sed -E 's/.*kafka_dlt-exception-fqcn=urn:error:sip-trunk:([^,]*),.*/\1/')"
+
+step 'Committed records of the first command: its result, and the copy for the resend'
+committed | python3 tests/support/demo.py copies "$batch"
 
 step 'The same from the results topic: siptrunkctl results --batch '"$batch"
 siptrunkctl results --batch "$batch"
