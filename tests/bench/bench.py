@@ -149,9 +149,9 @@ def fresh_database(name):
         admin.execute(f"drop database if exists {name} with (force)")
         admin.execute(f"create database {name}")
     conninfo = f"{CONNINFO} dbname={name}"
+    subprocess.run([os.path.join(BIN, "siptrunkctl"), "-X", f"postgres.conninfo={conninfo}", "migrate", "up"], check=True,
+                   stdout=subprocess.DEVNULL)
     with psycopg.connect(conninfo, autocommit=True) as db:
-        for path in sorted(glob.glob(os.path.join(ROOT, "migrations", "*.sql"))):
-            db.execute(open(path).read().split("-- migrate:down")[0])
         db.execute("insert into siptrunk.account select lpad(to_hex(i), 32, '0')::uuid, 'account ' || i"
                    f" from generate_series(1, {ACCOUNTS}) i")
         db.execute("insert into siptrunk.subscription select account_id, 'sip_trunk' from siptrunk.account")
