@@ -413,27 +413,33 @@ static bool ask_output_limits(struct worker *worker, struct error *err) {
     return true;
 }
 
+/* A topic that is not there, or that we may not look at, gets no replies. */
+static bool ask_reply_topic(rd_kafka_t *handle, struct reply_topic *topic, struct error *err) {
+    int partitions;
+    bool known =
+        kafka_partition_count(handle, topic->name, METADATA_TIMEOUT_MS, &partitions, err) &&
+        (partitions == 0 || kafka_max_message_bytes(handle, topic->name, METADATA_TIMEOUT_MS,
+                                                    &topic->max_message_bytes, err));
+    if (!known && err->fault != FAULT_AUTH)
+        return false;
+    topic->partitions = known ? partitions : 0;
+    if (topic->partitions == 0 && !topic->missing)
+        log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
+                  "reply topic %s %s: its answers go to the results topic only", topic->name,
+                  known ? "does not exist" : "may not be written or described");
+    topic->missing = topic->partitions == 0;
+    return true;
+}
+
 /* Anew at every recovery: a reply topic that went away must not be tried for ever. */
 static bool ask_reply_topics(struct worker *worker, struct error *err) {
-    rd_kafka_t *handle = producer_handle(worker->producer);
     for (size_t i = 0; i < worker->outputs.reply_topic_count; i++) {
         struct reply_topic *topic = &worker->outputs.reply_topics[i];
         topic->partitions = 0;
         topic->max_message_bytes = 0;
-        int partitions;
-        if (monotonic_ms() < topic->shunned_until_ms)
-            continue;
-        if (!kafka_partition_count(handle, topic->name, METADATA_TIMEOUT_MS, &partitions, err))
+        if (monotonic_ms() >= topic->shunned_until_ms &&
+            !ask_reply_topic(producer_handle(worker->producer), topic, err))
             return false;
-        if (partitions > 0 && !kafka_max_message_bytes(handle, topic->name, METADATA_TIMEOUT_MS,
-                                                       &topic->max_message_bytes, err))
-            return false;
-        topic->partitions = partitions;
-        if (partitions == 0 && !topic->missing)
-            log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
-                      "reply topic %s does not exist: its answers go to the results topic only",
-                      topic->name);
-        topic->missing = partitions == 0;
     }
     return true;
 }
