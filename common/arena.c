@@ -46,6 +46,23 @@ void arena_reset(struct arena *arena) {
     arena->used = 0;
 }
 
+struct arena_mark arena_mark(const struct arena *arena) {
+    struct chunk *chunk = arena->current;
+    return (struct arena_mark){chunk, chunk ? chunk->used : 0, arena->used};
+}
+
+void arena_rewind(struct arena *arena, struct arena_mark mark) {
+    if (!mark.chunk) {
+        arena_reset(arena);
+        return;
+    }
+    arena->current = mark.chunk;
+    for (struct chunk *chunk = arena->current; chunk; chunk = chunk->next)
+        chunk->used = 0;
+    arena->current->used = mark.chunk_used;
+    arena->used = mark.used;
+}
+
 /* The next chunk with room for size bytes: one that is kept, else a new one, else NULL. */
 static struct chunk *chunk_with_room(struct arena *arena, size_t size) {
     struct chunk *last = NULL;

@@ -526,6 +526,11 @@ void pg_array_add_int4(struct pg_array *array, int32_t value) {
     pg_array_add(array, &raw, sizeof raw);
 }
 
+void pg_array_add_bool(struct pg_array *array, bool value) {
+    uint8_t raw = value;
+    pg_array_add(array, &raw, sizeof raw);
+}
+
 void pg_array_add_uuid(struct pg_array *array, const struct uuid *uuid) {
     pg_array_add(array, uuid->bytes, sizeof uuid->bytes);
 }

@@ -106,6 +106,7 @@ void pg_array_add_null(struct pg_array *array);
 void pg_array_add_text(struct pg_array *array, struct slice text); /* absent = NULL */
 void pg_array_add_int8(struct pg_array *array, int64_t value);
 void pg_array_add_int4(struct pg_array *array, int32_t value);
+void pg_array_add_bool(struct pg_array *array, bool value);
 void pg_array_add_uuid(struct pg_array *array, const struct uuid *uuid);
 bool pg_array_param(struct pg_array *array, struct pg_param *ret) MUST_CHECK;
 

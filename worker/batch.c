@@ -34,6 +34,7 @@ void batch_clear(struct batch *batch) {
         rd_kafka_message_destroy(batch->messages[i]);
     batch->count = 0;
     batch->bytes = 0;
+    batch->careful = false;
     if (batch->group)
         rd_kafka_consumer_group_metadata_destroy(batch->group);
     batch->group = NULL;
@@ -41,8 +42,15 @@ void batch_clear(struct batch *batch) {
         arena_reset(batch->arena);
 }
 
-void batch_release(struct batch *batch) {
+void batch_forget(struct batch *batch) {
     batch_clear(batch);
+    if (batch->held)
+        rd_kafka_message_destroy(batch->held);
+    batch->held = NULL;
+}
+
+void batch_release(struct batch *batch) {
+    batch_forget(batch);
     arena_free(batch->arena);
     free((void *)batch->messages);
     free(batch->commands);

@@ -1,6 +1,7 @@
 /* What one round of the loop works on: the Kafka messages, which it keeps until the reply, the
  * commands made of them, and the rows they name. Bounded by count and bytes; emptied after every
- * round. */
+ * round. It goes through load, decide, store and reply as one part, or in parts when the store
+ * refuses something. */
 #ifndef SIPTRUNK_WORKER_BATCH_H
 #define SIPTRUNK_WORKER_BATCH_H
 
@@ -15,8 +16,12 @@ struct batch {
     rd_kafka_message_t **messages; /* max_count */
     struct command *commands;      /* max_count; as many as messages once decoded */
     size_t count, bytes;
-    size_t decoded; /* commands made of the messages so far */
-    struct working_set set;
+    size_t decoded;           /* commands made of the messages so far */
+    struct arena_mark parsed; /* of the arena once all are decoded */
+    bool careful;             /* one record, which may kill the process */
+    rd_kafka_message_t *held; /* taken from the consumer, and kept for the next round */
+    size_t part_first, part_count;
+    struct working_set set; /* of the part */
     /* of the consumer at intake, so that a later rebalance is not covered by it */
     rd_kafka_consumer_group_metadata_t *group;
 };
@@ -25,7 +30,11 @@ bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes,
                 struct error *err) MUST_CHECK;
 void batch_release(struct batch *batch);
 
-/* Gives the messages back, those with passwords wiped, and forgets everything in the arena. */
+/* Gives the messages back, those with passwords wiped, and forgets everything in the arena; keeps
+ * the one that is held. */
 void batch_clear(struct batch *batch);
+
+/* Gives back the one that is held too, since the consumer will begin elsewhere. */
+void batch_forget(struct batch *batch);
 
 #endif

@@ -29,6 +29,8 @@ enum statement {
     INSERT,
     COMMIT,
     NOTE,
+    ATTEMPT,
+    FORGIVE,
     COUNT
 };
 
@@ -62,25 +64,44 @@ const struct pg_statement claim_statements[COUNT] = {
                 " consumer_group = $3::text, owner_instance = $4::text,"
                 " owner_pid = pg_backend_pid(), owner_started = (SELECT a.backend_start"
                 " FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()),"
+                " claims_without_progress = p.claims_without_progress"
+                " + (p.owner_process IS DISTINCT FROM $5::text)::int4, owner_process = $5::text,"
                 " updated_at = clock_timestamp() FROM mine"
                 " WHERE p.topic = mine.topic AND p.partition = mine.partition"
-                " RETURNING p.topic, p.partition, p.epoch, p.next_offset, p.committed_offset"},
+                " RETURNING p.topic, p.partition, p.epoch, p.next_offset, p.committed_offset,"
+                " p.claims_without_progress, (SELECT a.\"offset\" FROM siptrunk.record_attempt a"
+                " WHERE a.topic = p.topic AND a.partition = p.partition AND a.attempts > 0)"},
     [INSERT] = {"claim_insert",
                 "INSERT INTO siptrunk.partition_position (topic, partition, consumer_group,"
-                " next_offset, epoch, owner_instance, owner_pid, owner_started)"
-                " SELECT k.topic, k.partition, $3::text, 0, 1, $4::text, pg_backend_pid(),"
+                " next_offset, epoch, owner_instance, owner_process, claims_without_progress,"
+                " owner_pid, owner_started)"
+                " SELECT k.topic, k.partition, $3::text, 0, 1, $4::text, $5::text, 1,"
+                " pg_backend_pid(),"
                 " (SELECT a.backend_start FROM pg_stat_activity a WHERE a.pid = pg_backend_pid())"
                 " FROM unnest($1::text[], $2::int4[]) AS k(topic, partition)"
                 " ORDER BY k.topic COLLATE \"C\", k.partition ON CONFLICT DO NOTHING"
-                " RETURNING topic, partition, epoch, next_offset, committed_offset"},
+                " RETURNING topic, partition, epoch, next_offset, committed_offset, 1, NULL::int8"},
     [COMMIT] = {"claim_commit", "COMMIT"},
-    [NOTE] = {"claim_note", "UPDATE siptrunk.partition_position p"
-                            " SET committed_offset = u.committed_offset"
-                            " FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[])"
-                            " AS u(topic, partition, epoch, committed_offset)"
-                            " WHERE p.topic = u.topic COLLATE \"C\" AND p.partition = u.partition"
-                            " AND p.epoch = u.epoch"
-                            " AND p.committed_offset IS DISTINCT FROM u.committed_offset"},
+    [NOTE] = {"claim_note",
+              "UPDATE siptrunk.partition_position p"
+              " SET committed_offset = coalesce(u.committed_offset, p.committed_offset),"
+              " claims_without_progress = CASE WHEN u.got_on THEN 0"
+              " ELSE p.claims_without_progress END"
+              " FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[], $5::bool[])"
+              " AS u(topic, partition, epoch, committed_offset, got_on)"
+              " WHERE p.topic = u.topic COLLATE \"C\" AND p.partition = u.partition"
+              " AND p.epoch = u.epoch"
+              " AND (p.committed_offset IS DISTINCT FROM u.committed_offset"
+              " OR u.got_on AND p.claims_without_progress > 0)"},
+    [ATTEMPT] = {"claim_attempt",
+                 "INSERT INTO siptrunk.record_attempt AS a (topic, partition, \"offset\", attempts)"
+                 " VALUES ($1::text, $2::int4, $3::int8, 1)"
+                 " ON CONFLICT (topic, partition) DO UPDATE SET \"offset\" = excluded.\"offset\","
+                 " attempts = CASE WHEN a.\"offset\" = excluded.\"offset\" THEN a.attempts + 1"
+                 " ELSE 1 END RETURNING attempts"},
+    [FORGIVE] = {"claim_forgive", "UPDATE siptrunk.record_attempt SET attempts = attempts - 1"
+                                  " WHERE topic = $1::text AND partition = $2::int4"
+                                  " AND \"offset\" = $3::int8 AND attempts > 0"},
 };
 const size_t claim_statement_count = COUNT;
 
@@ -165,7 +186,8 @@ bool claim_installation(struct pg *pg, const char *cluster_id, struct installati
 struct claiming {
     struct position *positions;
     size_t count;
-    struct pg_param params[4];
+    int64_t careful_span;
+    struct pg_param params[5];
 };
 
 static struct position *find(struct claiming *claiming, struct slice topic, int32_t partition) {
@@ -186,13 +208,16 @@ static void take_rows(struct claiming *claiming, const PGresult *rows) {
         position->next_offset = pg_int8(rows, row, 3);
         if (position->committed_offset < 0 && !PQgetisnull(rows, row, 4))
             position->committed_offset = pg_int8(rows, row, 4);
+        int64_t attempted = PQgetisnull(rows, row, 6) ? -1 : pg_int8(rows, row, 6);
+        bool careful = pg_int4(rows, row, 5) > 1 || attempted >= position->next_offset;
+        position->careful_until = careful ? position->next_offset + claiming->careful_span : 0;
     }
 }
 
 static bool claim_rows(struct pg *pg, struct claiming *claiming, enum statement statement,
                        struct error *err) {
     PGresult *rows;
-    if (!pg_query(pg, &claim_statements[statement], claiming->params, 4, &rows, err))
+    if (!pg_query(pg, &claim_statements[statement], claiming->params, 5, &rows, err))
         return false;
     take_rows(claiming, rows);
     PQclear(rows);
@@ -257,6 +282,7 @@ static bool make_params(struct claiming *claiming, const struct claim_options *o
     }
     claiming->params[2] = pg_param_text(slice_of(options->group));
     claiming->params[3] = pg_param_text(slice_of(options->instance));
+    claiming->params[4] = pg_param_text(slice_of(options->process));
     return (pg_array_param(&topics, &claiming->params[0]) &&
             pg_array_param(&partitions, &claiming->params[1])) ||
            error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a claim");
@@ -265,7 +291,8 @@ static bool make_params(struct claiming *claiming, const struct claim_options *o
 bool claim_partitions(struct pg *pg, const struct claim_options *options, struct arena *arena,
                       struct position *positions, size_t count, int64_t *starts,
                       struct error *err) {
-    struct claiming claiming = {.positions = positions, .count = count};
+    struct claiming claiming = {
+        .positions = positions, .count = count, .careful_span = options->careful_span};
     if (!make_params(&claiming, options, arena, err))
         return false;
     bool claimed = claim_once(pg, &claiming, err);
@@ -288,23 +315,48 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
     return true;
 }
 
-bool claim_note_committed(struct pg *pg, struct arena *arena, const struct position *positions,
-                          size_t count, struct error *err) {
+bool claim_note(struct pg *pg, struct arena *arena, const struct position *positions, size_t count,
+                bool leaving, struct error *err) {
     struct pg_array arrays[] = {
         pg_array_new(arena, PG_OID_TEXT, count, 64), pg_array_new(arena, PG_OID_INT4, count, 4),
-        pg_array_new(arena, PG_OID_INT8, count, 8), pg_array_new(arena, PG_OID_INT8, count, 8)};
-    struct pg_param params[4];
+        pg_array_new(arena, PG_OID_INT8, count, 8), pg_array_new(arena, PG_OID_INT8, count, 8),
+        pg_array_new(arena, PG_OID_BOOL, count, 1)};
+    struct pg_param params[5];
     for (size_t i = 0; i < count; i++) {
-        if (positions[i].committed_offset < 0)
-            continue;
         pg_array_add_text(&arrays[0], positions[i].topic);
         pg_array_add_int4(&arrays[1], positions[i].partition);
         pg_array_add_int8(&arrays[2], positions[i].epoch);
-        pg_array_add_int8(&arrays[3], positions[i].committed_offset);
+        if (positions[i].committed_offset < 0)
+            pg_array_add_null(&arrays[3]);
+        else
+            pg_array_add_int8(&arrays[3], positions[i].committed_offset);
+        pg_array_add_bool(&arrays[4], leaving || positions[i].at_end);
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         if (!pg_array_param(&arrays[i], &params[i]))
             return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for positions");
     }
-    return run(pg, NOTE, params, 4, err);
+    return run(pg, NOTE, params, 5, err);
+}
+
+bool claim_attempt(struct pg *pg, const struct source *record, int *ret_attempts,
+                   struct error *err) {
+    char partition[4], offset[8];
+    struct pg_param params[] = {pg_param_text(record->topic),
+                                pg_param_int4(record->partition, partition),
+                                pg_param_int8(record->offset, offset)};
+    PGresult *result;
+    if (!pg_query(pg, &claim_statements[ATTEMPT], params, 3, &result, err))
+        return false;
+    *ret_attempts = pg_int4(result, 0, 0);
+    PQclear(result);
+    return true;
+}
+
+bool claim_forgive(struct pg *pg, const struct source *record, struct error *err) {
+    char partition[4], offset[8];
+    struct pg_param params[] = {pg_param_text(record->topic),
+                                pg_param_int4(record->partition, partition),
+                                pg_param_int8(record->offset, offset)};
+    return run(pg, FORGIVE, params, 3, err);
 }

@@ -35,19 +35,31 @@ bool claim_installation(struct pg *pg, const char *cluster_id, struct installati
 struct claim_options {
     const char *group;
     const char *instance;
+    const char *process;  /* drawn at random by each process */
+    int64_t careful_span; /* offsets that a batch of a process that died may have reached over */
 };
 
 /* Claims every position (sorted by topic and partition), whose committed_offset holds K, or -1;
  * sets epoch, next_offset and, where Kafka has no K, the last one known. starts[i] gets where to
- * read from. Waits for a frozen owner's locks are ended by ending its session. FAULT_STATE
- * "diverged" when K > D: the installation is marked and nothing is claimed. */
+ * read from. Waits for a frozen owner's locks are ended by ending its session. careful_until is set
+ * where processes have died without getting anywhere: one of the records up to there may be why.
+ * FAULT_STATE "diverged" when K > D: the installation is marked and nothing is claimed. */
 bool claim_partitions(struct pg *pg, const struct claim_options *options, struct arena *arena,
                       struct position *positions, size_t count, int64_t *starts,
                       struct error *err) MUST_CHECK;
 
 /* Tells the database the K of every position that is still ours, for the day on which Kafka has
- * forgotten it: store does so only with the next batch. */
-bool claim_note_committed(struct pg *pg, struct arena *arena, const struct position *positions,
-                          size_t count, struct error *err) MUST_CHECK;
+ * forgotten it (store does so only with the next batch), and that we got on where everything was
+ * read, or everywhere when leaving. */
+bool claim_note(struct pg *pg, struct arena *arena, const struct position *positions, size_t count,
+                bool leaving, struct error *err) MUST_CHECK;
+
+/* Counts that a record is begun with nothing else beside it, and how often now: whoever dies of it
+ * leaves the count behind. */
+bool claim_attempt(struct pg *pg, const struct source *record, int *ret_attempts,
+                   struct error *err) MUST_CHECK;
+
+/* Takes the latest attempt back: the process has survived it. */
+bool claim_forgive(struct pg *pg, const struct source *record, struct error *err) MUST_CHECK;
 
 #endif

@@ -222,6 +222,7 @@ struct command {
     struct canonical *canonical;  /* by slot, as many as values */
     struct list_request *list;    /* what a list asks for */
     bool holds_secret;            /* the record holds a password: to be wiped */
+    bool refused_by_store;        /* with nothing else beside it: to be answered as our mistake */
     uint8_t mac[MAC_SIZE];
 
     /* decided */

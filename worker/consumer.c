@@ -224,6 +224,17 @@ struct position *consumer_position_of(struct consumer *consumer,
 
 /* ---- positions ---- */
 
+void consumer_look_for_ends(struct consumer *consumer) {
+    size_t count;
+    struct position *positions = consumer_positions(consumer, &count);
+    for (size_t i = 0; i < count; i++) {
+        int64_t low, high = -1;
+        rd_kafka_resp_err_t code = rd_kafka_get_watermark_offsets(
+            consumer->handle, positions[i].topic.data, positions[i].partition, &low, &high);
+        positions[i].at_end = !code && high >= 0 && positions[i].read_next >= high;
+    }
+}
+
 bool consumer_stop_reading(struct consumer *consumer, struct error *err) {
     return !consumer->assigned || assign_nothing(consumer->handle, err);
 }

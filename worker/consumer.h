@@ -31,6 +31,9 @@ bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t
  * epochs and offsets are the caller's to fill in. */
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count);
 
+/* Sets at_end of each position, by what the broker told with the latest fetch. */
+void consumer_look_for_ends(struct consumer *consumer);
+
 /* The position of a message's partition; NULL when it is not ours. */
 struct position *consumer_position_of(struct consumer *consumer, const rd_kafka_message_t *message);
 

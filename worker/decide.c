@@ -35,7 +35,8 @@ static bool want_command(struct working_set *set, struct command *command) {
         return true;
     if (!list && !working_set_want_ledger(set, &command->account_id, &command->command_id))
         return false;
-    return command->problems.count > 0 || command->type->want(set, command);
+    return command->problems.count > 0 || command->refused_by_store ||
+           command->type->want(set, command);
 }
 
 bool decide_want(struct working_set *set, struct command *commands, size_t count,
@@ -145,8 +146,18 @@ static bool add_warnings(struct decision *decision) {
     return true;
 }
 
+/* Our log has the same trace. */
+static bool reject_as_bug(struct decision *decision) {
+    char trace[UUID_TEXT_SIZE + 1];
+    uuid_format(&decision->command->derived_id, trace);
+    struct slice message = arena_printf(decision->arena, "Internal error, trace %s", trace);
+    return message.data && decision_reject(decision, REASON_BUG, "", message);
+}
+
 static bool run_rules(struct decision *decision) {
     struct command *command = decision->command;
+    if (command->refused_by_store)
+        return reject_as_bug(decision);
     if (command->problems.count > 0) {
         decision->result.outcome = OUTCOME_REJECTED;
         decision->result.problems = command->problems;

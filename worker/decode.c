@@ -1,12 +1,14 @@
 /* Framing -> schema -> values -> checks -> MAC. */
 #include "worker/decode.h"
 
+#include "common/failpoint.h"
 #include "common/framing.h"
 #include "worker/command_mac.h"
 #include "worker/validate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool out_of_memory(struct error *err) {
     return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
@@ -32,10 +34,19 @@ static void make_dead_letter(struct command *command, struct arena *arena, enum 
 
 /* ---- the stage ---- */
 
+void decode_give_up(const struct record *record, struct arena *arena, struct command *ret) {
+    *ret = (struct command){.record = *record};
+    make_dead_letter(ret, arena, REASON_BUG, "the worker died of this record again and again");
+    ret->dead_stage = "intake";
+}
+
 bool decode_record(const struct decoder *decoder, const struct record *record, struct arena *arena,
                    struct command *ret, struct error *err) {
     *ret = (struct command){.record = *record, .handling = HANDLE_COMMAND};
     ret->derived_id = derived_id(decoder, &record->source);
+    if (planted_bug("die-of-record") && record->value.data &&
+        memmem(record->value.data, record->value.size, "die of this", 11))
+        abort();
     if (!record->value.data) {
         ret->handling = HANDLE_TOMBSTONE;
         return true;

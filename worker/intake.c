@@ -25,15 +25,36 @@ static bool note_position(struct consumer *consumer, const rd_kafka_message_t *m
                      rd_kafka_topic_name(message->rkt), message->partition, message->offset);
 }
 
+/* What was held is next; else what the consumer gives. */
+static bool next_message(struct consumer *consumer, int timeout_ms, struct batch *batch,
+                         rd_kafka_message_t **ret, struct error *err) {
+    *ret = batch->held;
+    batch->held = NULL;
+    return *ret || consumer_poll(consumer, batch->count ? 0 : timeout_ms, ret, err);
+}
+
+/* What is stored already has been survived, and is owed an answer. */
+static bool may_kill(struct consumer *consumer, const rd_kafka_message_t *message) {
+    const struct position *position = consumer_position_of(consumer, message);
+    return position && message->offset >= position->next_offset &&
+           message->offset < position->careful_until;
+}
+
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) {
     reset_ends(consumer);
-    while (batch->count < batch->max_count && batch->bytes < batch->max_bytes) {
+    while (batch->count < batch->max_count && batch->bytes < batch->max_bytes && !batch->careful) {
         rd_kafka_message_t *message = NULL;
-        if (!consumer_poll(consumer, batch->count ? 0 : timeout_ms, &message, err))
+        if (!next_message(consumer, timeout_ms, batch, &message, err))
             return false;
         if (!message)
             break;
+        batch->careful = may_kill(consumer, message);
+        if (batch->careful && batch->count > 0) {
+            batch->held = message;
+            batch->careful = false;
+            break;
+        }
         batch->messages[batch->count++] = message;
         batch->bytes += message->len + message->key_len;
         if (!note_position(consumer, message, err))
@@ -42,6 +63,17 @@ bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch
     if (batch->count > 0)
         batch->group = rd_kafka_consumer_group_metadata(consumer_handle(consumer));
     return true;
+}
+
+void intake_part(struct consumer *consumer, struct batch *batch, size_t first, size_t count) {
+    batch->part_first = first;
+    batch->part_count = count;
+    arena_rewind(batch->arena, batch->parsed);
+    reset_ends(consumer);
+    for (size_t i = first; i < first + count; i++) {
+        struct position *position = consumer_position_of(consumer, batch->messages[i]);
+        position->batch_end = batch->messages[i]->offset + 1;
+    }
 }
 
 struct record intake_record(const rd_kafka_message_t *message) {

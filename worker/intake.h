@@ -6,10 +6,16 @@
 #include "worker/batch.h"
 #include "worker/consumer.h"
 
-/* Waits up to timeout_ms for the first message. Sets batch_end of the positions concerned. An empty
- * batch is success. On failure (a rebalance among them) the batch is to be discarded. */
+/* Waits up to timeout_ms for the first message. A record below its position's careful_until makes a
+ * batch of its own. An empty batch is success. On failure (a rebalance among them) the batch is to
+ * be discarded. */
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) MUST_CHECK;
+
+/* Makes some of the decoded messages the batch's part: sets batch_end of the positions concerned,
+ * and forgets what an earlier part had in the arena. No poll may have happened since intake_batch.
+ */
+void intake_part(struct consumer *consumer, struct batch *batch, size_t first, size_t count);
 
 /* The batch's messages as records: views, owned by the messages. */
 struct record intake_record(const rd_kafka_message_t *message);

@@ -15,7 +15,9 @@ struct position {
     int64_t next_offset;      /* D: what the database has */
     int64_t committed_offset; /* K: what Kafka has, as far as is known; -1: nothing */
     int64_t read_next;        /* least offset that the consumer may give next */
-    int64_t batch_end;        /* offset after the batch's last record; -1: not in the batch */
+    int64_t batch_end;        /* offset after the part's last record; -1: not in the part */
+    bool at_end;              /* when last looked, there was nothing more to read */
+    int64_t careful_until; /* offsets from D up to it are taken one by one: see claim_partitions */
 };
 
 /* FAULT_FENCED when a position is not as this worker left it; FAULT_STATE when the installation is

@@ -14,10 +14,12 @@
 #include "worker/worker.h"
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -308,7 +310,17 @@ static int fail(const char *event, const struct error *err) {
     return fault_exit_code(err->fault);
 }
 
+/* Enough to tell two processes of one instance id apart. */
+static const char *draw_process(char room[17]) {
+    uint64_t drawn = 0;
+    if (getrandom(&drawn, sizeof drawn, 0) != sizeof drawn)
+        drawn = (uint64_t)monotonic_ms() << 16 ^ (uint64_t)getpid();
+    snprintf(room, 17, "%016" PRIx64, drawn);
+    return room;
+}
+
 static int serve(const struct config *config, const char *cluster_id) {
+    char process[17];
     static const struct reader_record *const result_readers[] = {&reply_result_reader};
     struct error err = {0};
     struct slice result_schema = embedded_schema("CommandResult.avsc");
@@ -322,6 +334,7 @@ static int serve(const struct config *config, const char *cluster_id) {
                                       .schemas = schemas,
                                       .cluster_id = cluster_id,
                                       .instance_id = config_text(config, CONFIG_INSTANCE_ID),
+                                      .process = draw_process(process),
                                       .result_schema_json = result_schema,
                                       .result_plan = result_plan};
         log_write(LOG_INFO, "started",

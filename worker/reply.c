@@ -324,8 +324,8 @@ static bool send_dead_letter(struct producer *producer, const struct outputs *ou
 
 static bool send_all(struct producer *producer, const struct outputs *outputs,
                      const struct batch *batch, struct error *err) {
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct command *command = &batch->commands[i];
+    for (size_t i = 0; i < batch->part_count; i++) {
+        const struct command *command = &batch->commands[batch->part_first + i];
         bool ok = true;
         switch (command->handling) {
         case HANDLE_COMMAND:
@@ -339,7 +339,7 @@ static bool send_all(struct producer *producer, const struct outputs *outputs,
         }
         if (!ok)
             return false;
-        if (i == batch->count / 2)
+        if (i == batch->part_count / 2)
             FAILPOINT("reply-half-sent");
     }
     return true;

@@ -37,8 +37,8 @@ struct outputs {
 /* The reader of stored result bodies, for avro_plan_compile. */
 extern const struct reader_record reply_result_reader;
 
-/* positions: those with batch_end >= 0 are committed at it. On failure the transaction may still be
- * open: the caller aborts. */
+/* Of the batch's part. positions: those with batch_end >= 0 are committed at it. On failure the
+ * transaction may still be open: the caller aborts. */
 bool reply_batch(struct producer *producer, const struct outputs *outputs,
                  const struct batch *batch, const struct position *positions, size_t position_count,
                  struct error *err) MUST_CHECK;

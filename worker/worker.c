@@ -31,6 +31,7 @@ enum {
     LOOK_EVERY_MS = 5000,
     REPORT_AGAIN_MS = 30000,
     SHUN_MS = 60000,
+    MAX_ATTEMPTS = 3, /* that a record may kill a process */
 };
 
 struct lane_keys {
@@ -66,6 +67,9 @@ struct worker {
     struct consumer *consumer;
     struct pg *pg;
     int last_backend; /* of a connection that was lost; 0: none */
+
+    struct source attempted; /* the record that was begun alone and may not be done with */
+    char attempted_topic[256];
 
     bool ready;                   /* positions are claimed and the consumer reads */
     bool noted;                   /* the database knows K as it is */
@@ -167,17 +171,69 @@ void worker_free(struct worker *worker) {
 
 /* ---- the loop: one batch through the six stages ---- */
 
+/* A record of which this process has not died is not counted. */
+static bool forgive_attempt(struct worker *worker, struct error *err) {
+    if (!worker->attempted.topic.data)
+        return true;
+    if (!claim_forgive(worker->pg, &worker->attempted, err))
+        return false;
+    worker->attempted = (struct source){0};
+    return true;
+}
+
+/* Tells the database which record is begun, before anything of it is looked at. */
+static bool note_attempt(struct worker *worker, const struct source *source, bool *ret_give_up,
+                         struct error *err) {
+    int attempts;
+    if (!forgive_attempt(worker, err) || !claim_attempt(worker->pg, source, &attempts, err))
+        return false;
+    snprintf(worker->attempted_topic, sizeof worker->attempted_topic, SLICE_FMT,
+             SLICE_ARG(source->topic));
+    worker->attempted = *source;
+    worker->attempted.topic = slice_of(worker->attempted_topic);
+    *ret_give_up = attempts > MAX_ATTEMPTS;
+    if (attempts == 1)
+        return true;
+    log_write(*ret_give_up ? LOG_ERROR : LOG_WARN, "careful",
+              LOG_WITH(LOG_TEXT("topic", worker->attempted_topic),
+                       LOG_INT("partition", source->partition), LOG_INT("offset", source->offset),
+                       LOG_INT("attempt", attempts)),
+              *ret_give_up ? "processes died of this record: it becomes a dead letter"
+                           : "a process died of this record, perhaps: it is tried again");
+    return true;
+}
+
+/* In a batch of one record, which may kill the process. */
+static bool decode_carefully(struct worker *worker, const struct decoder *decoder,
+                             struct error *err) {
+    struct batch *batch = &worker->batch;
+    struct record record = intake_record(batch->messages[0]);
+    bool give_up;
+    if (!note_attempt(worker, &record.source, &give_up, err))
+        return false;
+    if (give_up)
+        decode_give_up(&record, batch->arena, &batch->commands[0]);
+    else if (!decode_record(decoder, &record, batch->arena, &batch->commands[0], err))
+        return false;
+    batch->decoded = 1;
+    batch->parsed = arena_mark(batch->arena);
+    return true;
+}
+
 static bool decode_batch(struct worker *worker, struct error *err) {
     struct batch *batch = &worker->batch;
     const struct decoder decoder = {.schemas = worker->shared->schemas,
                                     .digests = worker->digests,
                                     .cluster_id = slice_of(worker->shared->cluster_id)};
+    if (batch->careful)
+        return decode_carefully(worker, &decoder, err);
     for (size_t i = 0; i < batch->count; i++) {
         struct record record = intake_record(batch->messages[i]);
         if (!decode_record(&decoder, &record, batch->arena, &batch->commands[i], err))
             return false;
         batch->decoded = i + 1;
     }
+    batch->parsed = arena_mark(batch->arena);
     return true;
 }
 
@@ -187,14 +243,15 @@ static bool load_and_decide(struct worker *worker, const struct position *positi
     const struct decider decider = {.digests = worker->digests,
                                     .encoder = worker->encoder,
                                     .can_keep_secrets = vault_is_open(worker->vault)};
+    struct command *commands = &batch->commands[batch->part_first];
     int64_t now_us;
-    if (!working_set_init(&batch->set, batch->arena, batch->count))
+    if (!working_set_init(&batch->set, batch->arena, batch->part_count))
         return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-    if (!decide_want(&batch->set, batch->commands, batch->count, err) ||
+    if (!decide_want(&batch->set, commands, batch->part_count, err) ||
         !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
         return false;
     FAILPOINT("loaded");
-    return decide_batch(&decider, &batch->set, batch->commands, batch->count, now_us, err);
+    return decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err);
 }
 
 /* A reply topic that may not be written would make each transaction fail again: after such a
@@ -227,12 +284,14 @@ static bool reply(struct worker *worker, struct position *positions, size_t coun
 }
 
 /* With nothing else to do, or before leaving. */
-static bool note_committed(struct worker *worker, struct error *err) {
+static bool note_state(struct worker *worker, bool leaving, struct error *err) {
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
-    if (worker->noted || count == 0)
+    if ((worker->noted && !leaving) || count == 0)
         return true;
-    worker->noted = claim_note_committed(worker->pg, worker->batch.arena, positions, count, err);
+    consumer_look_for_ends(worker->consumer);
+    worker->noted = forgive_attempt(worker, err) &&
+                    claim_note(worker->pg, worker->batch.arena, positions, count, leaving, err);
     batch_clear(&worker->batch);
     return worker->noted;
 }
@@ -254,28 +313,21 @@ static bool store(struct worker *worker, struct position *positions, size_t coun
  * so that a lost connection and a diverged installation are noticed before a command has to wait
  * for it. */
 static bool idle(struct worker *worker, struct error *err) {
-    if (!note_committed(worker, err))
+    if (!note_state(worker, false, err))
         return false;
     if (monotonic_ms() - worker->looked_ms < LOOK_EVERY_MS)
         return true;
     worker->looked_ms = monotonic_ms();
+    worker->noted = false; /* the ends may not have been known yet */
     return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err);
 }
 
-/* Anything but a full round is an error, and an error leads to recovery. */
-static bool run_batch(struct worker *worker, struct error *err) {
-    struct batch *batch = &worker->batch;
-    if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
-        return false;
-    if (batch->count == 0)
-        return idle(worker, err);
-    worker->looked_ms = monotonic_ms();
+/* ---- the stages behind decode, for all of a batch or for parts of it ---- */
+
+static bool run_part(struct worker *worker, size_t first, size_t part, struct error *err) {
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
-    FAILPOINT("taken");
-    if (!decode_batch(worker, err))
-        return false;
-    FAILPOINT("decoded");
+    intake_part(worker->consumer, &worker->batch, first, part);
     if (!load_and_decide(worker, positions, count, err))
         return false;
     FAILPOINT("decided");
@@ -287,11 +339,77 @@ static bool run_batch(struct worker *worker, struct error *err) {
     if (!reply_first && !reply(worker, positions, count, err))
         return false;
     FAILPOINT("replied");
-    batch_clear(batch);
     /* The transaction is published, but its producer may have a late EndTxn on the way. */
     return !producer_tainted(worker->producer) ||
            error_set(err, FAULT_REBUILD, "producer-tainted",
                      "a commit was sent more than once: the producer is replaced");
+}
+
+/* The part's transaction is over: an error that is not the data's, or *ret_refused, after which the
+ * connection is as good as before. */
+static bool try_part(struct worker *worker, size_t first, size_t part, bool *ret_refused,
+                     struct error *err) {
+    *ret_refused = false;
+    if (run_part(worker, first, part, err))
+        return true;
+    *ret_refused = err->fault == FAULT_STATEMENT && pg_rollback(worker->pg);
+    return *ret_refused;
+}
+
+static void report_refused(const struct command *command, const struct error *err) {
+    char trace[UUID_TEXT_SIZE + 1], id[UUID_TEXT_SIZE + 1], topic[256];
+    const struct source *source = &command->record.source;
+    uuid_format(&command->derived_id, trace);
+    uuid_format(&command->command_id, id);
+    snprintf(topic, sizeof topic, SLICE_FMT, SLICE_ARG(source->topic));
+    log_write(LOG_ERROR, "refused-by-store",
+              LOG_WITH(LOG_TEXT("topic", topic), LOG_INT("partition", source->partition),
+                       LOG_INT("offset", source->offset), LOG_TEXT("command_id", id),
+                       LOG_TEXT("sqlstate", err->sqlstate), LOG_TEXT("trace", trace)),
+              "the database refuses this command, which is answered internal:bug: %s",
+              err->message);
+}
+
+static bool run_parts(struct worker *worker, size_t first, size_t part, struct error *err);
+
+/* The store refuses something of this part: halves it until one command is left, and answers that
+ * one as our own mistake. What is not a command can bring nothing to the store that it refuses. */
+static bool isolate(struct worker *worker, size_t first, size_t part, struct error *err) {
+    struct command *command = &worker->batch.commands[first];
+    size_t half = part / 2;
+    if (part > 1)
+        return run_parts(worker, first, half, err) &&
+               run_parts(worker, first + half, part - half, err);
+    if (command->handling != HANDLE_COMMAND)
+        return false;
+    report_refused(command, err);
+    command->refused_by_store = true;
+    return run_part(worker, first, part, err);
+}
+
+static bool run_parts(struct worker *worker, size_t first, size_t part, struct error *err) {
+    bool refused;
+    return try_part(worker, first, part, &refused, err) &&
+           (!refused || isolate(worker, first, part, err));
+}
+
+/* Anything but a full round is an error, and an error leads to recovery. */
+static bool run_batch(struct worker *worker, struct error *err) {
+    struct batch *batch = &worker->batch;
+    if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
+        return false;
+    if (batch->count == 0)
+        return idle(worker, err);
+    worker->looked_ms = monotonic_ms();
+    FAILPOINT("taken");
+    if (!decode_batch(worker, err))
+        return false;
+    FAILPOINT("decoded");
+    if (!run_parts(worker, 0, batch->count, err))
+        return false;
+    worker->attempted = (struct source){0};
+    batch_clear(batch);
+    return true;
 }
 
 /* ---- recovery ---- */
@@ -473,7 +591,9 @@ static bool claim(struct worker *worker, struct error *err) {
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
     const struct claim_options options = {.group = worker->group,
-                                          .instance = worker->shared->instance_id};
+                                          .instance = worker->shared->instance_id,
+                                          .process = worker->shared->process,
+                                          .careful_span = (int64_t)worker->batch.max_count};
     int64_t *starts = arena_array(worker->batch.arena, count, sizeof *starts);
     if (count == 0)
         return true;
@@ -485,16 +605,24 @@ static bool claim(struct worker *worker, struct error *err) {
         !consumer_start_reading(worker->consumer, starts, err))
         return false;
     worker->noted = false;
+    size_t careful = 0;
+    for (size_t i = 0; i < count; i++)
+        careful += positions[i].careful_until > 0;
     log_write(LOG_INFO, "claimed",
-              LOG_WITH(LOG_TEXT("worker", worker->name), LOG_INT("partitions", (int64_t)count)),
-              "reading %zu partitions", count);
+              LOG_WITH(LOG_TEXT("worker", worker->name), LOG_INT("partitions", (int64_t)count),
+                       LOG_INT("careful", (int64_t)careful)),
+              careful
+                  ? "reading %zu partitions, some of them record by record, since processes died"
+                    " there without getting on"
+                  : "reading %zu partitions",
+              count);
     return true;
 }
 
 /* The one way back from any trouble, and the way to begin: whatever state things are in, afterwards
  * this worker owns its partitions in both stores and reads from what Kafka has committed. */
 static bool recover(struct worker *worker, struct error *err) {
-    batch_clear(&worker->batch);
+    batch_forget(&worker->batch);
     if (worker->consumer && !consumer_stop_reading(worker->consumer, err))
         return false;
     bool ok = restore_database(worker, err) && restore_producer(worker, err) &&
@@ -538,7 +666,7 @@ static bool handle_error(struct worker *worker, const struct error *err) {
     if (err->fault == FAULT_FENCED && !rebalance && too_many_fences(worker))
         return false;
     if (strcmp(err->id, "kafka-consumer-fatal") == 0) {
-        batch_clear(&worker->batch);
+        batch_forget(&worker->batch);
         consumer_free(worker->consumer);
         worker->consumer = NULL;
     }
@@ -566,6 +694,16 @@ static void back_off(struct worker *worker) {
     }
 }
 
+/* What is told to the database now need not be found out by the next start. */
+static void leave(struct worker *worker) {
+    struct error err = {0};
+    batch_forget(&worker->batch);
+    if (!worker->pg || !pg_rollback(worker->pg))
+        return;
+    if (!forgive_attempt(worker, &err) || (worker->ready && !note_state(worker, true, &err)))
+        log_error(LOG_INFO, "not-noted", LOG_WITH(LOG_TEXT("worker", worker->name)), &err);
+}
+
 bool worker_run(struct worker *worker, struct error *err) {
     *err = (struct error){0};
     while (!stop_requested()) {
@@ -583,10 +721,7 @@ bool worker_run(struct worker *worker, struct error *err) {
         if (!handle_error(worker, err))
             break;
     }
-    batch_clear(&worker->batch);
-    struct error ignored;
-    if (worker->ready && !note_committed(worker, &ignored))
-        log_error(LOG_INFO, "not-noted", LOG_WITH(LOG_TEXT("worker", worker->name)), &ignored);
+    leave(worker);
     if (stop_requested() || err->fault == FAULT_STOP)
         return true;
     if (err->fault == FAULT_FENCED)

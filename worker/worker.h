@@ -17,6 +17,7 @@ struct shared {
     const struct schema_set *schemas;
     const char *cluster_id;
     const char *instance_id;
+    const char *process; /* drawn at random: which process of that id this is */
     struct slice result_schema_json;
     const struct avro_plan *result_plan;
 };

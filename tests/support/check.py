@@ -443,9 +443,12 @@ def summary(history):
             f" slowest answer after {max(delays, default=0):.1f} s")
 
 
-def verify(stack, before):
-    """Fails with the findings when there are any; returns the history."""
+def verify(stack, before, expected=()):
+    """Fails with the findings when there are any but those of the names expected, each of which must be there; returns
+    the history."""
     history = collect(stack, before)
-    findings = check(history)
+    found = check(history)
+    findings = [finding for finding in found if finding.name not in expected]
+    assert {finding.name for finding in found} >= set(expected), f"not found: {expected}"
     assert not findings, f"{len(findings)} findings\n" + "\n".join(map(str, findings[:10]))
     return history

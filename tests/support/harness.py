@@ -487,6 +487,10 @@ class Stack:
         with self.connect() as db:
             return db.execute(statement, values).fetchall()
 
+    def execute(self, statement, *values):
+        with self.connect() as db:
+            return db.execute(statement, values).rowcount
+
     # -- workers
 
     def worker(self, instance="w1", environment=None, ready=True, words=(), **settings):
