@@ -8,11 +8,13 @@
 #include "worker/load.h"
 
 struct consumer;
+struct metrics;
 
 struct consumer_options {
     const char *group_id;
     const char *instance_id; /* group.instance.id */
     enum config_key topics;  /* the lane's list */
+    struct metrics *metrics; /* is told when brokers answer, and when none can be reached */
 };
 
 /* Creates and subscribes. The producer of the same thread must have been started before. */
@@ -30,6 +32,12 @@ bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t
 /* What the group has given us, changed only inside consumer_poll. Entry i: see struct position;
  * epochs and offsets are the caller's to fill in. */
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count);
+
+/* Whether the group has told us which partitions are ours; these may be none. */
+bool consumer_joined(const struct consumer *consumer);
+
+/* Sets the lag of the positions from what the client knows; asks nobody. */
+void consumer_note_lag(struct consumer *consumer);
 
 /* The position of a message's partition; NULL when it is not ours. */
 struct position *consumer_position_of(struct consumer *consumer, const rd_kafka_message_t *message);

@@ -16,6 +16,7 @@ struct position {
     int64_t committed_offset; /* K: what Kafka has, as far as is known; -1: nothing */
     int64_t read_next;        /* least offset that the consumer may give next */
     int64_t batch_end;        /* offset after the batch's last record; -1: not in the batch */
+    int64_t lag;              /* records from K to the partition's end when it was last seen; -1 */
 };
 
 /* FAULT_FENCED when a position is not as this worker left it; FAULT_STATE when the installation is
