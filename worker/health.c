@@ -40,18 +40,19 @@ static void put_trouble(struct buffer *text, const char *who, const struct error
     put_line(text, who, trouble->id[0] ? trouble->id : "starting", trouble->message);
 }
 
+/* A rebalance is no trouble, so when no broker answers that is what the group waits for. */
 static bool thread_ready(const struct thread_view *view, int64_t now_ms, struct buffer *text) {
     char why[64];
-    if (!view->ready) {
+    bool silent = !view->broker && view->answered_ms > 0;
+    bool in_group = view->ready || strcmp(view->trouble.id, "rebalance") == 0;
+    if (in_group && silent) {
+        snprintf(why, sizeof why, "no broker has answered for %" PRId64 " s",
+                 (now_ms - view->answered_ms) / 1000);
+        put_line(text, view->name, "kafka-silent", why);
+    } else if (!view->ready) {
         put_trouble(text, view->name, &view->trouble);
-        return false;
     }
-    if (view->broker)
-        return true;
-    snprintf(why, sizeof why, "no broker has answered for %" PRId64 " s",
-             (now_ms - view->answered_ms) / 1000);
-    put_line(text, view->name, "kafka-silent", why);
-    return false;
+    return view->ready && !silent;
 }
 
 bool health_ready(struct metrics_registry *registry, int64_t now_ms, struct buffer *text) {

@@ -260,12 +260,11 @@ static void is_ready_when_all_threads_are_and_hear_from_a_broker(void **state) {
     metrics_turn(scene->interactive, true, true);
     metrics_turn(scene->bulk, true, true);
     metrics_broker_answered(scene->interactive);
-    assert_false(ready(scene, now_ms));
-    assert_memory_equal(said(scene), "b-0: kafka-silent: ", 19);
     metrics_broker_answered(scene->bulk);
     assert_true(ready(scene, now_ms));
     assert_string_equal(said(scene), "ready\n");
     assert_false(ready(scene, now_ms + 60000));
+    assert_non_null(strstr(said(scene), "b-0: kafka-silent: no broker has answered for "));
     metrics_brokers_down(scene->interactive);
     assert_false(ready(scene, now_ms));
     assert_memory_equal(said(scene), "i-0: kafka-silent: ", 19);
@@ -284,6 +283,25 @@ static void says_the_last_trouble_in_one_line(void **state) {
     assert_string_equal(said(scene), "b-0: postgres-connect: refused by  [31mthe server\n");
     metrics_turn(scene->bulk, true, true);
     assert_true(ready(scene, monotonic_ms()));
+}
+
+static void a_group_that_waits_for_a_silent_broker_is_not_called_a_rebalance(void **state) {
+    struct scene *scene = *state;
+    struct error err;
+    metrics_turn(scene->interactive, true, true);
+    metrics_broker_answered(scene->interactive);
+    metrics_broker_answered(scene->bulk);
+    error_set(&err, FAULT_FENCED, "rebalance", "changed");
+    metrics_trouble(scene->bulk, &err);
+    assert_false(ready(scene, monotonic_ms()));
+    assert_string_equal(said(scene), "b-0: rebalance: changed\n");
+    metrics_brokers_down(scene->bulk);
+    assert_false(ready(scene, monotonic_ms()));
+    assert_memory_equal(said(scene), "b-0: kafka-silent: ", 19);
+    error_set(&err, FAULT_REBUILD, "postgres-connect", "refused");
+    metrics_trouble(scene->bulk, &err);
+    assert_false(ready(scene, monotonic_ms()));
+    assert_string_equal(said(scene), "b-0: postgres-connect: refused\n");
 }
 
 static void says_what_the_start_waits_for(void **state) {
@@ -353,6 +371,7 @@ int main(void) {
         SCENE_TEST(a_thread_whose_loop_stands_still_is_named),
         SCENE_TEST(is_ready_when_all_threads_are_and_hear_from_a_broker),
         SCENE_TEST(says_the_last_trouble_in_one_line),
+        SCENE_TEST(a_group_that_waits_for_a_silent_broker_is_not_called_a_rebalance),
         cmocka_unit_test(says_what_the_start_waits_for),
         SCENE_TEST(may_be_read_while_a_thread_writes),
     };
