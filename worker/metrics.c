@@ -116,7 +116,8 @@ struct metrics_registry *metrics_registry_new(size_t max_threads, struct error *
     pthread_mutex_init(&registry->lock, NULL);
     for (size_t i = 0; i < METRIC_COUNT; i++) {
         registry->offsets[i] = registry->number_count;
-        registry->number_count += metric_cells((enum metric)i) * kinds[metric_infos[i].kind].numbers;
+        registry->number_count +=
+            metric_cells((enum metric)i) * kinds[metric_infos[i].kind].numbers;
     }
     return registry;
 }
