@@ -4,3 +4,6 @@ foreach(area IN ITEMS metrics health)
   set_tests_properties(integration.${area} PROPERTIES LABELS integration ENVIRONMENT
     "SIPTRUNK_TEST_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};ASAN_OPTIONS=detect_leaks=1:exitcode=99;UBSAN_OPTIONS=print_stacktrace=1")
 endforeach()
+
+add_server_test(faults.counts faults/test_counts.py "${SIPTRUNK_FAILPOINTS_BIN}" 60)
+set_tests_properties(faults.counts PROPERTIES LABELS faults)
