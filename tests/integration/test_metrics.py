@@ -5,6 +5,7 @@ import random
 import re
 import threading
 
+import confluent_kafka
 import pytest
 
 import harness
@@ -214,6 +215,18 @@ def test_counts_an_epoch_that_was_lost(stack, traffic):
     metrics = wait_for_counts(probe, 2)
     assert metrics.by("siptrunk_epochs_lost_total", "lane") == {("interactive",): 1}
     assert metrics.value("siptrunk_recoveries_total", lane="interactive", error_id="fenced") == 1
+
+
+def test_counts_a_producer_that_was_replaced(stack, traffic):
+    """Somebody else begins with its transactional id, which the broker takes for its successor."""
+    probe = Probe(stack.worker(http__listen=LISTEN, threads__bulk=0))
+    stack.send([traffic.connect()])
+    wait_for_counts(probe, 1)
+    confluent_kafka.Producer({"bootstrap.servers": stack.servers.bootstrap,
+                              "transactional.id": f"{stack.group}-w1-interactive-0"}).init_transactions(20)
+    stack.send([traffic.connect()])
+    metrics = wait_for_counts(probe, 2)
+    assert metrics.by("siptrunk_producers_rebuilt_total", "lane") == {("interactive",): 1}
 
 
 # --- the form ---------------------------------------------------------------------------------------------------------
