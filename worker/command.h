@@ -198,6 +198,16 @@ struct command_type {
     bool (*decide)(struct decision *decision);
 };
 
+/* Why a result does not go to the reply topic that was asked for. */
+enum reply_problem {
+    REPLY_SENT, /* none: it does, or nobody asked */
+    REPLY_NOT_ALLOWED,
+    REPLY_TOPIC_UNUSABLE,
+    REPLY_NO_PARTITION,
+    REPLY_TOO_LARGE,
+    REPLY_PROBLEM_COUNT
+};
+
 enum handling { HANDLE_COMMAND, HANDLE_DEAD_LETTER, HANDLE_TOMBSTONE };
 
 struct command {
@@ -228,6 +238,9 @@ struct command {
     /* decided */
     struct ledger_entry *answer; /* what to send; of a list in no ledger */
     bool replayed;               /* the answer is a copy for a resend */
+
+    /* replied */
+    enum reply_problem reply_problem;
 };
 
 /* The value of a slot, or absent. Texts only when SET. */

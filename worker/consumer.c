@@ -3,6 +3,7 @@
 #include "worker/consumer.h"
 
 #include "common/log.h"
+#include "worker/metrics.h"
 
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ enum { COMMITTED_TIMEOUT_MS = 15000, WATERMARK_TIMEOUT_MS = 5000 };
 
 struct consumer {
     rd_kafka_t *handle;
+    struct metrics *metrics;
     rd_kafka_topic_partition_list_t *assigned; /* owns the topic names */
     struct position *positions;                /* assigned->cnt */
     bool changed;                              /* a rebalance came since the last poll returned */
@@ -48,6 +50,7 @@ static void take_assignment(struct consumer *consumer,
             .topic = slice_of(consumer->assigned->elems[i].topic),
             .partition = consumer->assigned->elems[i].partition,
             .batch_end = -1,
+            .lag = -1,
         };
     }
 }
@@ -74,11 +77,33 @@ static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t code,
 }
 
 static void on_error(rd_kafka_t *handle, int code, const char *reason, void *opaque) {
-    (void)opaque;
+    struct consumer *consumer = opaque;
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        metrics_brokers_down(consumer->metrics);
     log_write(LOG_WARN, "kafka-consumer",
               LOG_WITH(LOG_TEXT("client", rd_kafka_name(handle)),
                        LOG_TEXT("code", rd_kafka_err2name((rd_kafka_resp_err_t)code))),
               "%s", reason);
+}
+
+/* ---- hearing of brokers; runs on librdkafka's broker threads. A member of a group sends a
+ * heartbeat each second, so that silence means something. ---- */
+
+static rd_kafka_resp_err_t on_response(rd_kafka_t *handle, int socket, const char *broker,
+                                       int32_t broker_id, int16_t api_key, int16_t version,
+                                       int32_t correlation, size_t size, int64_t rtt,
+                                       rd_kafka_resp_err_t code, void *metrics) {
+    (void)handle, (void)socket, (void)broker, (void)broker_id, (void)api_key, (void)version;
+    (void)correlation, (void)size, (void)rtt;
+    if (!code)
+        metrics_broker_answered(metrics);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *metrics,
+                                  char *reason, size_t reason_size) {
+    (void)conf, (void)reason, (void)reason_size;
+    return rd_kafka_interceptor_add_on_response_received(handle, "answers", on_response, metrics);
 }
 
 /* ---- life ---- */
@@ -111,6 +136,7 @@ static rd_kafka_conf_t *consumer_conf(const struct config *config, struct consum
         rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
         rd_kafka_conf_set_error_cb(conf, on_error);
         rd_kafka_conf_set_opaque(conf, consumer);
+        rd_kafka_conf_interceptor_add_on_new(conf, "answers", on_new, options->metrics);
     }
     return conf;
 }
@@ -134,6 +160,7 @@ struct consumer *consumer_new(const struct config *config, const struct consumer
         error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a consumer");
         return NULL;
     }
+    consumer->metrics = options->metrics;
     rd_kafka_conf_t *conf = consumer_conf(config, consumer, options, err);
     consumer->handle = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
     if (consumer->handle) {
@@ -207,6 +234,10 @@ struct position *consumer_positions(struct consumer *consumer, size_t *ret_count
     return consumer->positions;
 }
 
+bool consumer_joined(const struct consumer *consumer) {
+    return consumer->assigned != NULL;
+}
+
 struct position *consumer_position_of(struct consumer *consumer,
                                       const rd_kafka_message_t *message) {
     const char *topic = rd_kafka_topic_name(message->rkt);
@@ -229,8 +260,12 @@ void consumer_look_for_ends(struct consumer *consumer) {
     struct position *positions = consumer_positions(consumer, &count);
     for (size_t i = 0; i < count; i++) {
         int64_t low, high = -1;
-        rd_kafka_resp_err_t code = rd_kafka_get_watermark_offsets(
-            consumer->handle, positions[i].topic.data, positions[i].partition, &low, &high);
+        rd_kafka_resp_err_t code =
+            rd_kafka_get_watermark_offsets(consumer->handle, consumer->assigned->elems[i].topic,
+                                           positions[i].partition, &low, &high);
+        int64_t from = positions[i].committed_offset >= 0 ? positions[i].committed_offset : low;
+        bool known = !code && high >= 0 && from >= 0;
+        positions[i].lag = !known ? -1 : high > from ? high - from : 0;
         positions[i].at_end = !code && high >= 0 && positions[i].read_next >= high;
     }
 }

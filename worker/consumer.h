@@ -8,11 +8,13 @@
 #include "worker/load.h"
 
 struct consumer;
+struct metrics;
 
 struct consumer_options {
     const char *group_id;
     const char *instance_id; /* group.instance.id */
     enum config_key topics;  /* the lane's list */
+    struct metrics *metrics; /* is told when brokers answer, and when none can be reached */
 };
 
 /* Creates and subscribes. The producer of the same thread must have been started before. */
@@ -31,8 +33,11 @@ bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t
  * epochs and offsets are the caller's to fill in. */
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count);
 
-/* Sets at_end of each position, by what the broker told with the latest fetch. */
+/* Sets lag and at_end of each position, by what the broker told with the latest fetch. */
 void consumer_look_for_ends(struct consumer *consumer);
+
+/* Whether the group has told us which partitions are ours; these may be none. */
+bool consumer_joined(const struct consumer *consumer);
 
 /* The position of a message's partition; NULL when it is not ours. */
 struct position *consumer_position_of(struct consumer *consumer, const rd_kafka_message_t *message);

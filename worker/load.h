@@ -16,6 +16,7 @@ struct position {
     int64_t committed_offset; /* K: what Kafka has, as far as is known; -1: nothing */
     int64_t read_next;        /* least offset that the consumer may give next */
     int64_t batch_end;        /* offset after the part's last record; -1: not in the part */
+    int64_t lag;              /* records from K to the partition's end when it was last seen; -1 */
     bool at_end;              /* when last looked, there was nothing more to read */
     int64_t careful_until; /* offsets from D up to it are taken one by one: see claim_partitions */
 };

@@ -10,6 +10,7 @@
 #include "common/stop.h"
 #include "worker/claim.h"
 #include "worker/command.h"
+#include "worker/http.h"
 #include "worker/reply.h"
 #include "worker/worker.h"
 
@@ -214,13 +215,15 @@ static bool may_pass(const struct error *err) {
     return err->fault == FAULT_RETRY || err->fault == FAULT_REBUILD;
 }
 
-static bool look_around(const struct config *config, bool wait, char **ret_cluster_id,
-                        struct error *err) {
+/* metrics: told what is waited for. */
+static bool look_around(const struct config *config, bool wait, struct metrics_registry *metrics,
+                        char **ret_cluster_id, struct error *err) {
     for (;;) {
         bool ok = (*ret_cluster_id || look_at_kafka(config, ret_cluster_id, err)) &&
                   look_at_database(config, *ret_cluster_id, wait, err);
         if (ok || !wait || !may_pass(err) || stop_requested())
             return ok || (wait && stop_requested());
+        metrics_waiting(metrics, err);
         log_error(LOG_WARN, "waiting", LOG_PLAIN, err);
         struct timespec pause = {.tv_sec = RETRY_MS / 1000};
         nanosleep(&pause, NULL);
@@ -319,7 +322,8 @@ static const char *draw_process(char room[17]) {
     return room;
 }
 
-static int serve(const struct config *config, const char *cluster_id) {
+static int serve(const struct config *config, const char *cluster_id,
+                 struct metrics_registry *metrics) {
     char process[17];
     static const struct reader_record *const result_readers[] = {&reply_result_reader};
     struct error err = {0};
@@ -336,7 +340,8 @@ static int serve(const struct config *config, const char *cluster_id) {
                                       .instance_id = config_text(config, CONFIG_INSTANCE_ID),
                                       .process = draw_process(process),
                                       .result_schema_json = result_schema,
-                                      .result_plan = result_plan};
+                                      .result_plan = result_plan,
+                                      .metrics = metrics};
         log_write(LOG_INFO, "started",
                   LOG_WITH(LOG_TEXT("version", SIPTRUNK_VERSION),
                            LOG_TEXT("librdkafka", rd_kafka_version_str()),
@@ -354,9 +359,27 @@ static int serve(const struct config *config, const char *cluster_id) {
     return code;
 }
 
+/* From the first look at the surroundings to the last thread's end. */
+static int check_or_serve(const struct arguments *arguments, const struct config *config,
+                          struct metrics_registry *metrics) {
+    struct error err = {0};
+    char *cluster_id = NULL;
+    int code = 0;
+    if (!look_around(config, !arguments->check, metrics, &cluster_id, &err))
+        code = fail("not-ready", &err);
+    else if (arguments->check)
+        log_write(LOG_INFO, "check", LOG_WITH(LOG_TEXT("cluster", cluster_id)),
+                  "configuration, broker, topics and database are as they must be");
+    else if (!stop_requested())
+        code = serve(config, cluster_id, metrics);
+    free(cluster_id);
+    return code;
+}
+
 static int run(const struct arguments *arguments, struct config *config) {
     struct error err = {0};
     pthread_t watchdog;
+    struct http *http = NULL;
     if (!config_load(config, arguments->file, arguments->overrides, arguments->override_count,
                      &err))
         return fail("configuration", &err);
@@ -367,16 +390,12 @@ static int run(const struct arguments *arguments, struct config *config) {
         error_set(&err, FAULT_RETRY, "thread", "cannot start a thread");
         return fail("not-ready", &err);
     }
-    char *cluster_id = NULL;
-    int code = 0;
-    if (!look_around(config, !arguments->check, &cluster_id, &err))
-        code = fail("not-ready", &err);
-    else if (arguments->check)
-        log_write(LOG_INFO, "check", LOG_WITH(LOG_TEXT("cluster", cluster_id)),
-                  "configuration, broker, topics and database are as they must be");
-    else if (!stop_requested())
-        code = serve(config, cluster_id);
-    free(cluster_id);
+    struct metrics_registry *metrics = metrics_registry_new(MAX_THREADS, &err);
+    int code = metrics && (arguments->check || http_start(config, metrics, &http, &err))
+                   ? check_or_serve(arguments, config, metrics)
+                   : fail("not-ready", &err);
+    http_stop(http);
+    metrics_registry_free(metrics);
     return code;
 }
 

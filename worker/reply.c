@@ -15,11 +15,21 @@ static bool out_of_memory(struct error *err) {
 
 /* ---- what the headers of a stored result say ---- */
 
-enum { SLOT_EVENT_ID, SLOT_TYPE, SLOT_CHANNEL, SLOT_NUMBER, SLOT_REASON, SLOT_APPLIED_AT, SLOTS };
+enum {
+    SLOT_EVENT_ID,
+    SLOT_TYPE,
+    SLOT_OUTCOME,
+    SLOT_CHANNEL,
+    SLOT_NUMBER,
+    SLOT_REASON,
+    SLOT_APPLIED_AT,
+    SLOTS
+};
 
 static const struct reader_field result_fields[] = {
     {.name = "event_id", .kind = READER_STRING, .slot = SLOT_EVENT_ID},
     {.name = "command_type", .kind = READER_STRING, .slot = SLOT_TYPE},
+    {.name = "outcome", .kind = READER_STRING, .slot = SLOT_OUTCOME},
     {.name = "channel_name", .kind = READER_STRING, .slot = SLOT_CHANNEL},
     {.name = "number", .kind = READER_STRING, .slot = SLOT_NUMBER},
     {.name = "error_reason", .kind = READER_STRING, .slot = SLOT_REASON},
@@ -35,6 +45,16 @@ const struct reader_record reply_result_reader = {
 
 static struct slice set_text(const struct value *value) {
     return value->state == VALUE_SET ? value->text : SLICE_NONE;
+}
+
+static bool outcome_of(struct slice name, enum outcome *ret) {
+    for (enum outcome outcome = OUTCOME_APPLIED; outcome <= OUTCOME_WOULD_APPLY; outcome++) {
+        if (slice_is(name, outcome_name(outcome))) {
+            *ret = outcome;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* An entry that came from the ledger has its body only; the rest is read back from there. */
@@ -53,8 +73,10 @@ static bool complete_entry(const struct outputs *outputs, struct arena *arena,
         return error_prefix(err, "a result in the ledger");
     }
     const struct value *values = decoded.values;
-    if (!uuid_parse(set_text(&values[SLOT_EVENT_ID]), &entry->event_id))
-        return error_set(err, FAULT_STATE, "ledger", "a result in the ledger has no event id");
+    if (!uuid_parse(set_text(&values[SLOT_EVENT_ID]), &entry->event_id) ||
+        !outcome_of(set_text(&values[SLOT_OUTCOME]), &entry->outcome))
+        return error_set(err, FAULT_STATE, "ledger",
+                         "a result in the ledger has no event id or outcome");
     entry->command_type = set_text(&values[SLOT_TYPE]);
     entry->error_reason = set_text(&values[SLOT_REASON]);
     entry->subject = set_text(&values[SLOT_CHANNEL]);
@@ -198,15 +220,35 @@ static struct slice either_header(const struct record *record, const char *sprin
     return value.data ? value : kafka_header(record->headers, smallrye);
 }
 
-/* The topic that a command asks its answer to, when it is allowed and usable. */
-static struct reply_topic *reply_topic(const struct outputs *outputs, const struct record *record) {
+const char *reply_problem_name(enum reply_problem problem) {
+    static const char *const names[] = {
+        [REPLY_SENT] = "",
+        [REPLY_NOT_ALLOWED] = "not-allowed",
+        [REPLY_TOPIC_UNUSABLE] = "topic-unusable",
+        [REPLY_NO_PARTITION] = "no-partition",
+        [REPLY_TOO_LARGE] = "too-large",
+    };
+    return names[problem];
+}
+
+/* The topic that a command asks its answer to, NULL when none but the results topic is asked for,
+ * or when there is a problem with it. */
+static struct reply_topic *reply_topic(const struct outputs *outputs, const struct record *record,
+                                       enum reply_problem *ret_problem) {
     struct slice asked = either_header(record, "kafka_replyTopic", "REPLY_TOPIC");
-    for (size_t i = 0; asked.data && i < outputs->reply_topic_count; i++) {
+    *ret_problem = REPLY_SENT;
+    if (!asked.data || slice_is(asked, outputs->results))
+        return NULL;
+    for (size_t i = 0; i < outputs->reply_topic_count; i++) {
         struct reply_topic *topic = &outputs->reply_topics[i];
-        if (topic->partitions > 0 && slice_is(asked, topic->name) &&
-            strcmp(topic->name, outputs->results) != 0)
+        if (!slice_is(asked, topic->name))
+            continue;
+        if (topic->partitions > 0)
             return topic;
+        *ret_problem = REPLY_TOPIC_UNUSABLE;
+        return NULL;
     }
+    *ret_problem = REPLY_NOT_ALLOWED;
     return NULL;
 }
 
@@ -226,14 +268,18 @@ static bool reply_partition(const struct reply_topic *topic, const struct record
 /* Nothing that a header says can make this fail: what does not fit goes to the results topic only.
  */
 static bool send_reply(struct producer *producer, const struct outputs *outputs,
-                       const struct command *command, struct slice key, struct slice value,
+                       struct command *command, struct slice key, struct slice value,
                        const rd_kafka_headers_t *headers, struct error *err) {
-    struct reply_topic *topic = reply_topic(outputs, &command->record);
+    struct reply_topic *topic = reply_topic(outputs, &command->record, &command->reply_problem);
     int32_t partition;
-    if (!topic || !reply_partition(topic, &command->record, &partition))
+    if (!topic)
         return true;
     size_t size = key.size + value.size + headers_size(headers) + RECORD_OVERHEAD;
-    if ((int64_t)size > topic->max_message_bytes)
+    if (!reply_partition(topic, &command->record, &partition))
+        command->reply_problem = REPLY_NO_PARTITION;
+    else if ((int64_t)size > topic->max_message_bytes)
+        command->reply_problem = REPLY_TOO_LARGE;
+    if (command->reply_problem != REPLY_SENT)
         return true;
     topic->used = true;
     return producer_send(producer, topic->name, partition, key, value,
@@ -243,7 +289,7 @@ static bool send_reply(struct producer *producer, const struct outputs *outputs,
 /* ---- results ---- */
 
 static bool send_result(struct producer *producer, const struct outputs *outputs,
-                        struct arena *arena, const struct command *command, struct error *err) {
+                        struct arena *arena, struct command *command, struct error *err) {
     struct ledger_entry *entry = command->answer;
     if (!complete_entry(outputs, arena, entry, err))
         return false;
@@ -325,7 +371,7 @@ static bool send_dead_letter(struct producer *producer, const struct outputs *ou
 static bool send_all(struct producer *producer, const struct outputs *outputs,
                      const struct batch *batch, struct error *err) {
     for (size_t i = 0; i < batch->part_count; i++) {
-        const struct command *command = &batch->commands[batch->part_first + i];
+        struct command *command = &batch->commands[batch->part_first + i];
         bool ok = true;
         switch (command->handling) {
         case HANDLE_COMMAND:

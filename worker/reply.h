@@ -37,6 +37,9 @@ struct outputs {
 /* The reader of stored result bodies, for avro_plan_compile. */
 extern const struct reader_record reply_result_reader;
 
+/* "not-allowed", "no-partition", ...; "" for REPLY_SENT. */
+const char *reply_problem_name(enum reply_problem problem);
+
 /* Of the batch's part. positions: those with batch_end >= 0 are committed at it. On failure the
  * transaction may still be open: the caller aborts. */
 bool reply_batch(struct producer *producer, const struct outputs *outputs,

@@ -10,7 +10,9 @@
 #include "worker/decide.h"
 #include "worker/decode.h"
 #include "worker/intake.h"
+#include "worker/metrics.h"
 #include "worker/producer.h"
+#include "worker/record_log.h"
 #include "worker/reply.h"
 #include "worker/store.h"
 
@@ -62,6 +64,8 @@ struct worker {
     struct batch batch;
     struct outputs outputs;
     struct installation installation;
+    struct metrics *metrics; /* the registry's */
+    struct record_log record_log;
 
     struct producer *producer;
     struct consumer *consumer;
@@ -144,7 +148,9 @@ struct worker *worker_new(const struct shared *shared, enum lane lane, int slot,
     if (worker->encoder)
         worker->vault = vault_new(config_text(shared->config, CONFIG_SECRETS_KEY_FILE),
                                   config_bool(shared->config, CONFIG_SECRETS_ALLOW_PLAINTEXT), err);
-    if (worker->vault && name_slot(worker, slot, err) && name_outputs(worker, err) &&
+    if (worker->vault && name_slot(worker, slot, err))
+        worker->metrics = metrics_thread(shared->metrics, lane, worker->name, err);
+    if (worker->metrics && name_outputs(worker, err) &&
         batch_init(&worker->batch, (size_t)config_int(shared->config, worker->lane->batch_max),
                    (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err))
         return worker;
@@ -234,6 +240,7 @@ static bool decode_batch(struct worker *worker, struct error *err) {
         batch->decoded = i + 1;
     }
     batch->parsed = arena_mark(batch->arena);
+    metrics_stage_done(worker->metrics, STAGE_DECODE);
     return true;
 }
 
@@ -250,8 +257,12 @@ static bool load_and_decide(struct worker *worker, const struct position *positi
     if (!decide_want(&batch->set, commands, batch->part_count, err) ||
         !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
         return false;
+    metrics_stage_done(worker->metrics, STAGE_LOAD);
     FAILPOINT("loaded");
-    return decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err);
+    if (!decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err))
+        return false;
+    metrics_stage_done(worker->metrics, STAGE_DECIDE);
+    return true;
 }
 
 /* A reply topic that may not be written would make each transaction fail again: after such a
@@ -264,6 +275,7 @@ static void shun_reply_topics(struct worker *worker, const struct error *err) {
         if (!topic->used)
             continue;
         topic->shunned_until_ms = monotonic_ms() + SHUN_MS;
+        metrics_add(worker->metrics, METRIC_REPLY_TOPICS_SHUNNED, 0, 1);
         log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
                   "answers go to the results topic only for a while: %s", err->message);
     }
@@ -280,6 +292,9 @@ static bool reply(struct worker *worker, struct position *positions, size_t coun
             positions[i].committed_offset = positions[i].batch_end;
     }
     worker->noted = false;
+    metrics_stage_done(worker->metrics, STAGE_REPLY);
+    metrics_answered(worker->metrics, &worker->batch);
+    record_log_batch(&worker->record_log, worker->name, &worker->batch);
     return true;
 }
 
@@ -305,6 +320,7 @@ static bool store(struct worker *worker, struct position *positions, size_t coun
         if (positions[i].batch_end > positions[i].next_offset)
             positions[i].next_offset = positions[i].batch_end;
     }
+    metrics_stage_done(worker->metrics, STAGE_STORE);
     FAILPOINT("stored");
     return true;
 }
@@ -313,6 +329,7 @@ static bool store(struct worker *worker, struct position *positions, size_t coun
  * so that a lost connection and a diverged installation are noticed before a command has to wait
  * for it. */
 static bool idle(struct worker *worker, struct error *err) {
+    record_log_idle(&worker->record_log, worker->name);
     if (!note_state(worker, false, err))
         return false;
     if (monotonic_ms() - worker->looked_ms < LOOK_EVERY_MS)
@@ -327,6 +344,7 @@ static bool idle(struct worker *worker, struct error *err) {
 static bool run_part(struct worker *worker, size_t first, size_t part, struct error *err) {
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
+    metrics_stages_begin(worker->metrics);
     intake_part(worker->consumer, &worker->batch, first, part);
     if (!load_and_decide(worker, positions, count, err))
         return false;
@@ -401,6 +419,7 @@ static bool run_batch(struct worker *worker, struct error *err) {
     if (batch->count == 0)
         return idle(worker, err);
     worker->looked_ms = monotonic_ms();
+    metrics_stages_begin(worker->metrics);
     FAILPOINT("taken");
     if (!decode_batch(worker, err))
         return false;
@@ -566,6 +585,7 @@ static bool restore_producer(struct worker *worker, struct error *err) {
     if (worker->producer && !producer_abort(worker->producer)) {
         producer_free(worker->producer);
         worker->producer = NULL;
+        metrics_add(worker->metrics, METRIC_PRODUCERS_REBUILT, 0, 1);
     }
     if (worker->producer)
         return ask_reply_topics(worker, err);
@@ -580,8 +600,10 @@ static bool restore_producer(struct worker *worker, struct error *err) {
 }
 
 static bool restore_consumer(struct worker *worker, struct error *err) {
-    const struct consumer_options options = {
-        .group_id = worker->group, .instance_id = worker->name, .topics = worker->lane->topics};
+    const struct consumer_options options = {.group_id = worker->group,
+                                             .instance_id = worker->name,
+                                             .topics = worker->lane->topics,
+                                             .metrics = worker->metrics};
     if (!worker->consumer)
         worker->consumer = consumer_new(worker->shared->config, &options, err);
     return worker->consumer != NULL;
@@ -660,6 +682,7 @@ static void report(struct worker *worker, const struct error *err) {
 static bool handle_error(struct worker *worker, const struct error *err) {
     bool rebalance = strcmp(err->id, "rebalance") == 0;
     worker->ready = false;
+    metrics_trouble(worker->metrics, err);
     if (err->fault == FAULT_STOP || strcmp(err->id, "twin") == 0)
         return false;
     report(worker, err);
@@ -704,9 +727,22 @@ static void leave(struct worker *worker) {
         log_error(LOG_INFO, "not-noted", LOG_WITH(LOG_TEXT("worker", worker->name)), &err);
 }
 
+/* For whoever scrapes: that the loop turns, and how things are. */
+static void show(struct worker *worker) {
+    size_t count = 0;
+    metrics_turn(worker->metrics, worker->ready && consumer_joined(worker->consumer),
+                 worker->pg && pg_usable(worker->pg));
+    if (!worker->consumer || !metrics_positions_due(worker->metrics))
+        return;
+    consumer_look_for_ends(worker->consumer);
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    metrics_show_positions(worker->metrics, positions, count);
+}
+
 bool worker_run(struct worker *worker, struct error *err) {
     *err = (struct error){0};
     while (!stop_requested()) {
+        show(worker);
         if (worker->backoff_ms > 0)
             back_off(worker);
         bool ok = worker->ready ? run_batch(worker, err) : recover(worker, err);

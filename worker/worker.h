@@ -1,17 +1,19 @@
 /* One worker thread: a consumer, a transactional producer, a database connection and an arena of
  * its own, and the loop that takes batches through the six stages. Nothing is shared with other
- * workers but what is immutable. */
+ * workers but what is immutable, and the registry of metrics. */
 #ifndef SIPTRUNK_WORKER_WORKER_H
 #define SIPTRUNK_WORKER_WORKER_H
 
 #include "common/config.h"
 #include "common/schema_set.h"
 
-enum lane { LANE_INTERACTIVE, LANE_BULK };
+enum lane { LANE_INTERACTIVE, LANE_BULK, LANE_COUNT };
 
 const char *lane_name(enum lane lane);
 
-/* What all workers of a process share; immutable while they run. */
+struct metrics_registry;
+
+/* What all workers of a process share; immutable while they run, but for the metrics. */
 struct shared {
     const struct config *config;
     const struct schema_set *schemas;
@@ -20,6 +22,7 @@ struct shared {
     const char *process; /* drawn at random: which process of that id this is */
     struct slice result_schema_json;
     const struct avro_plan *result_plan;
+    struct metrics_registry *metrics;
 };
 
 struct worker;

@@ -6,6 +6,7 @@ import pytest
 from confluent_kafka.admin import AclBinding, AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 import harness
+from probe import LISTEN, Probe
 
 ACCOUNT = str(uuid.uuid4())
 NUMBERS = [f"+3150000{i:04}" for i in range(40)]
@@ -56,7 +57,7 @@ def test_a_reply_topic_that_may_not_be_written(strict, operations):
     deny(strict, closed, *(AclOperation[name] for name in operations))
     with harness.Stack(strict) as stack:
         stack.load_inventory(INVENTORY)
-        worker = stack.worker(**{"replies.allowed_topics": f"{open_topic},{closed}"})
+        worker = stack.worker(http__listen=LISTEN, replies__allowed_topics=f"{open_topic},{closed}")
         mixed = [c for pair in zip(connects(NUMBERS[:20], open_topic), connects(NUMBERS[20:], closed)) for c in pair]
         sent = stack.send(mixed)
         stack.wait_drained()
@@ -65,6 +66,9 @@ def test_a_reply_topic_that_may_not_be_written(strict, operations):
         assert {r.result["outcome"] for r in results} == {"APPLIED"}
         warned = [event for event in worker.events("reply-topic") if event["topic"] == closed]
         assert warned and len(warned) < 5
+        shunned = [event for event in worker.events("reply-topic") if "for a while" in event["msg"]]
+        counted = Probe(worker).metrics().by("siptrunk_reply_topics_shunned_total", "lane")
+        assert counted.get(("interactive",), 0) == len(shunned) and (shunned or operations != ("WRITE",))
 
         allow_again(strict, closed)
         answered = stack.read(closed)

@@ -494,9 +494,10 @@ class Stack:
     # -- workers
 
     def worker(self, instance="w1", environment=None, ready=True, words=(), **settings):
-        """Starts one; a setting's dots are written as __: threads__bulk=2. words go on the command line as they are."""
-        given = {key.replace("__", "."): str(value) for key, value in settings.items()}
-        worker = Worker({
+        """Starts one; a setting's dots are written as __: threads__bulk=2. None leaves it at its default. words go on the
+        command line as they are."""
+        given = {key.replace("__", "."): value for key, value in settings.items()}
+        wanted = {
             "kafka.bootstrap.servers": self.servers.bootstrap,
             "postgres.conninfo": self.conninfo,
             "kafka.group.id": self.group,
@@ -507,7 +508,9 @@ class Stack:
             **self.topics.settings,
             **self.settings,
             **given,
-        }, environment, self.directory.name, words)
+        }
+        worker = Worker({key: str(value) for key, value in wanted.items() if value is not None}, environment,
+                        self.directory.name, words)
         self.workers.append(worker)
         return worker.wait_ready() if ready else worker
 
