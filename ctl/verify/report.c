@@ -149,7 +149,7 @@ static void print_counts(FILE *out, const struct verdict *verdict) {
         {"dead letters", verdict->letters, true},
         {"ledger rows", verdict->ledger_rows, true},
         {"accounts with results", verdict->numbered_accounts, true},
-        {"events whose chain holds", verdict->chained, true},
+        {"results whose chain holds", verdict->chained, true},
         {"waiting: commands not answered yet", verdict->waiting, true},
         {"unchecked: the result may be gone by retention", verdict->unchecked_answers, false},
         {"unchecked: the command is gone by retention", verdict->unchecked_results, false},

@@ -181,10 +181,11 @@ bool topics_take_answered(struct topics *topics, struct history *history, struct
     return offsets != NULL;
 }
 
-static bool query_bounds(const struct topic_reader *reader, const struct part *part,
-                         int64_t *ret_low, int64_t *ret_high, struct error *err) {
+/* The client must not be reading: its answer would wait behind a fetch. */
+static bool query_bounds(rd_kafka_t *client, const struct part *part, int64_t *ret_low,
+                         int64_t *ret_high, struct error *err) {
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        topic_reader_client(reader), part->topic, part->id, ret_low, ret_high, BROKER_TIMEOUT_MS);
+        client, part->topic, part->id, ret_low, ret_high, BROKER_TIMEOUT_MS);
     return !code || kafka_code_error(code, "asking where a partition begins and ends", err);
 }
 
@@ -196,7 +197,8 @@ bool topics_take_positions(struct topics *topics, struct history *history, struc
         if (part->role != PART_COMMANDS)
             continue;
         part->answered_after = offsets[i];
-        ok = query_bounds(topics->uncommitted, part, &low, &part->log_end, err);
+        ok =
+            query_bounds(topic_reader_client(topics->uncommitted), part, &low, &part->log_end, err);
     }
     free(offsets);
     return ok;
@@ -213,7 +215,7 @@ static bool wait_until_stable(struct topics *topics, struct part *part, int64_t 
                               struct progress *progress, struct error *err) {
     for (;;) {
         int64_t low, stable;
-        if (!query_bounds(topics->committed, part, &low, &stable, err))
+        if (!query_bounds(topics->groups[0], part, &low, &stable, err))
             return false;
         part->stable_end = stable < part->end ? stable : part->end;
         if (part->stable_end == part->end || monotonic_ms() >= deadline_ms)
@@ -233,7 +235,8 @@ bool topics_take_ends(struct topics *topics, struct history *history, struct pro
     for (uint32_t i = 0; ok && i < history->part_count; i++) {
         struct part *part = &history->parts[i];
         if (part->role != PART_COMMANDS)
-            ok = query_bounds(topics->uncommitted, part, &part->low, &part->end, err);
+            ok = query_bounds(topic_reader_client(topics->uncommitted), part, &part->low,
+                              &part->end, err);
     }
     for (uint32_t i = 0; ok && i < history->part_count; i++) {
         struct part *part = &history->parts[i];
@@ -244,7 +247,7 @@ bool topics_take_ends(struct topics *topics, struct history *history, struct pro
         struct part *part = &history->parts[i];
         if (part->role != PART_COMMANDS)
             continue;
-        ok = query_bounds(topics->committed, part, &part->low, &part->end, err);
+        ok = query_bounds(topics->groups[0], part, &part->low, &part->end, err);
         part->stable_end = part->end;
     }
     return ok;
@@ -359,7 +362,7 @@ static bool note_taken(struct topics *topics, struct history *history, struct er
     for (uint32_t i = 0; ok && i < history->part_count; i++) {
         struct part *part = &history->parts[i];
         int64_t low, high;
-        ok = query_bounds(topics->uncommitted, part, &low, &high, err);
+        ok = query_bounds(topics->groups[0], part, &low, &high, err);
         part->low = ok && low > part->low ? low : part->low;
     }
     return ok;
