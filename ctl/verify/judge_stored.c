@@ -91,7 +91,8 @@ static void judge_identity(struct judge *judge, const struct command_row *row) {
     if (!first)
         return;
     bool as_resend = first->event == row->event;
-    if (as_resend && first->type != row->type)
+    bool is_decided = row->offset < judge->history->parts[row->part].next_offset;
+    if (as_resend && is_decided && first->type != row->type)
         judge_tell(judge, finding_of_command(FINDING_IDENTITY, row),
                    "this %s was answered as a resend of a %s",
                    records_type_name(judge->records, row->type),
