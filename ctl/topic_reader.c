@@ -28,6 +28,9 @@ struct topic_reader {
 
 static struct topic_reader *new_reader(const struct config *config, const char *isolation,
                                        struct error *err) {
+    /* What is fetched and not given yet takes memory. */
+    static const struct kafka_property defaults[] = {{"queued.max.messages.kbytes", "32768"},
+                                                     {NULL, NULL}};
     const struct kafka_property enforced[] = {
         {"group.id", "siptrunkctl"}, /* never joined; the client insists */
         {"enable.auto.commit", "false"},
@@ -42,7 +45,7 @@ static struct topic_reader *new_reader(const struct config *config, const char *
         return NULL;
     }
     rd_kafka_conf_t *conf =
-        broker_reach(config, err) ? kafka_conf(config, NULL, enforced, err) : NULL;
+        broker_reach(config, err) ? kafka_conf(config, defaults, enforced, err) : NULL;
     reader->consumer = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
     if (reader->consumer) {
         rd_kafka_poll_set_consumer(reader->consumer);

@@ -8,6 +8,7 @@
 #include "ctl/verify/topics.h"
 
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -135,6 +136,7 @@ int command_verify(const struct config *config, int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    mallopt(M_ARENA_MAX, 2); /* else what the client's threads have freed stays with each of them */
     struct error err = {0};
     struct verify verify = {0};
     struct verdict verdict = {0};

@@ -11,7 +11,8 @@
 
 #include <stdint.h>
 
-enum { NO_ROW = UINT32_MAX, NO_PART = UINT16_MAX };
+#define NO_ROW  UINT32_MAX
+#define NO_PART UINT16_MAX
 
 enum part_role { PART_COMMANDS, PART_RESULTS, PART_DEAD_LETTERS };
 
