@@ -110,13 +110,21 @@ bool sql_run(PGconn *conn, const char *sql, const char *what, struct error *err)
     return check_result(conn, result, what, err);
 }
 
-PGresult *sql_query(PGconn *conn, const char *sql, int param_count, const char *const *params,
-                    const char *what, struct error *err) {
-    PGresult *result = PQexecParams(conn, sql, param_count, NULL, params, NULL, NULL, 0);
+static PGresult *checked(PGconn *conn, PGresult *result, const char *what, struct error *err) {
     if (check_result(conn, result, what, err))
         return result;
     PQclear(result);
     return NULL;
+}
+
+PGresult *sql_query(PGconn *conn, const char *sql, int param_count, const char *const *params,
+                    const char *what, struct error *err) {
+    return checked(conn, PQexecParams(conn, sql, param_count, NULL, params, NULL, NULL, 0), what,
+                   err);
+}
+
+PGresult *sql_query_binary(PGconn *conn, const char *sql, const char *what, struct error *err) {
+    return checked(conn, PQexecParams(conn, sql, 0, NULL, NULL, NULL, NULL, 1), what, err);
 }
 
 bool sql_commit(PGconn *conn, struct error *err) {

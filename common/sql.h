@@ -21,6 +21,10 @@ bool sql_run(PGconn *conn, const char *sql, const char *what, struct error *err)
 PGresult *sql_query(PGconn *conn, const char *sql, int param_count, const char *const *params,
                     const char *what, struct error *err);
 
+/* One statement without parameters, whose values come in binary, as common/postgres.h reads them.
+ */
+PGresult *sql_query_binary(PGconn *conn, const char *sql, const char *what, struct error *err);
+
 /* COMMIT, which is only done when the server says so. */
 bool sql_commit(PGconn *conn, struct error *err) MUST_CHECK;
 

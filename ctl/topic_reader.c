@@ -23,14 +23,19 @@ struct topic_reader {
     struct partition *partitions;
     size_t count;
     size_t done;
+    size_t last; /* the partition of the last record: the next one is mostly of the same */
 };
 
-struct topic_reader *topic_reader_new(const struct config *config, struct error *err) {
-    static const struct kafka_property enforced[] = {
+static struct topic_reader *new_reader(const struct config *config, const char *isolation,
+                                       struct error *err) {
+    /* What is fetched and not given yet takes memory. */
+    static const struct kafka_property defaults[] = {{"queued.max.messages.kbytes", "32768"},
+                                                     {NULL, NULL}};
+    const struct kafka_property enforced[] = {
         {"group.id", "siptrunkctl"}, /* never joined; the client insists */
         {"enable.auto.commit", "false"},
         {"enable.partition.eof", "true"},
-        {"isolation.level", "read_committed"},
+        {"isolation.level", isolation},
         {"auto.offset.reset", "earliest"},
         {NULL, NULL},
     };
@@ -40,7 +45,7 @@ struct topic_reader *topic_reader_new(const struct config *config, struct error 
         return NULL;
     }
     rd_kafka_conf_t *conf =
-        broker_reach(config, err) ? kafka_conf(config, NULL, enforced, err) : NULL;
+        broker_reach(config, err) ? kafka_conf(config, defaults, enforced, err) : NULL;
     reader->consumer = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
     if (reader->consumer) {
         rd_kafka_poll_set_consumer(reader->consumer);
@@ -48,6 +53,18 @@ struct topic_reader *topic_reader_new(const struct config *config, struct error 
     }
     free(reader);
     return NULL;
+}
+
+struct topic_reader *topic_reader_new(const struct config *config, struct error *err) {
+    return new_reader(config, "read_committed", err);
+}
+
+struct topic_reader *topic_reader_new_uncommitted(const struct config *config, struct error *err) {
+    return new_reader(config, "read_uncommitted", err);
+}
+
+rd_kafka_t *topic_reader_client(const struct topic_reader *reader) {
+    return reader->consumer;
 }
 
 void topic_reader_free(struct topic_reader *reader) {
@@ -171,9 +188,11 @@ bool topic_reader_start(struct topic_reader *reader, struct error *err) {
 static void reached(struct topic_reader *reader, const rd_kafka_message_t *message, int64_t next) {
     const char *topic = rd_kafka_topic_name(message->rkt);
     for (size_t i = 0; i < reader->count; i++) {
-        struct partition *partition = &reader->partitions[i];
+        size_t place = (reader->last + i) % reader->count;
+        struct partition *partition = &reader->partitions[place];
         if (partition->id != message->partition || strcmp(partition->topic, topic) != 0)
             continue;
+        reader->last = place;
         reader->done += !partition->done && next >= partition->end;
         partition->done |= next >= partition->end;
         return;

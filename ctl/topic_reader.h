@@ -1,4 +1,4 @@
-/* Reads partitions of Kafka topics for a person who looks: committed records only, no group
+/* Reads partitions of Kafka topics for a person who looks: no group
  * membership, no offset is stored. Knows where each partition ended when reading began. One thread.
  */
 #ifndef SIPTRUNK_CTL_TOPIC_READER_H
@@ -11,9 +11,14 @@
 
 struct topic_reader;
 
-/* NULL with err set. */
+/* Of committed records only, or also of those of transactions that were aborted or are still open.
+ * NULL with err set. */
 struct topic_reader *topic_reader_new(const struct config *config, struct error *err);
+struct topic_reader *topic_reader_new_uncommitted(const struct config *config, struct error *err);
 void topic_reader_free(struct topic_reader *reader); /* accepts NULL */
+
+/* For questions to the broker; the reader's. */
+rd_kafka_t *topic_reader_client(const struct topic_reader *reader);
 
 /* All partitions of a topic, or of the results topics of both lanes, from their beginning or from
  * their end. FAULT_STATE when there is no such topic. */

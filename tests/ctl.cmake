@@ -17,3 +17,12 @@ target_link_libraries(test_ctl_memory PRIVATE siptrunk_common PkgConfig::cmocka)
 set_target_properties(test_ctl_memory PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 add_test(NAME ctl.memory COMMAND test_ctl_memory)
 set_tests_properties(ctl.memory PROPERTIES TIMEOUT 120 LABELS ctl ENVIRONMENT "ASAN_OPTIONS=handle_segv=2:detect_leaks=1")
+
+# The judge of siptrunkctl verify over every single mutation of a history that the test has made.
+file(GLOB verify_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/ctl/verify/*.c")
+list(FILTER verify_sources INCLUDE REGEX "/(history|record|answer|judge[a-z_]*)[.]c$")
+add_executable(verify_mutations ctl/verify_mutations.c ctl/history_file.c ../ctl/uuid_map.c ${verify_sources})
+target_link_libraries(verify_mutations PRIVATE siptrunk_common)
+set_target_properties(verify_mutations PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+add_server_test(ctl.verify integration/test_ctl_verify.py "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" 300)
+set_tests_properties(ctl.verify PROPERTIES LABELS ctl ENVIRONMENT "${ctl_environment}")

@@ -421,4 +421,5 @@ def main():
         say(f"idle p50, worker / echo: {quantile(times['siptrunk-worker'], 0.5) / quantile(times['bench-echo'], 0.5):.2f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

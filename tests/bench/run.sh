@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
-# The benchmark: ./dev bench calls this with servers up, the environment set and build/release built.
+# The benchmarks, of the worker and, as "verify", of siptrunkctl verify: ./dev bench calls this with servers up, the environment set
+# and build/release built.
 set -euo pipefail
-exec "$SIPTRUNK_DEV_PYTHON" tests/bench/bench.py "$@"
+what=bench
+[[ ${1:-} != verify ]] || { what=verify; shift; }
+exec "$SIPTRUNK_DEV_PYTHON" "tests/bench/$what.py" "$@"
