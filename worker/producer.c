@@ -215,7 +215,7 @@ bool producer_send(struct producer *producer, const char *topic, int32_t partiti
 /* A commit or abort whose EndTxn went out more than once may have a late twin on its way, which
  * would end the next transaction of this producer. */
 static void look_for_twins(struct producer *producer) {
-    if (atomic_load(&producer->end_txn_sent) > 1)
+    if (atomic_load(&producer->end_txn_sent) > 1 && !planted_bug("tainted-producer"))
         producer->tainted = true;
 }
 
