@@ -288,10 +288,11 @@ static bool run_batch(struct worker *worker, struct error *err) {
         return false;
     FAILPOINT("replied");
     batch_clear(batch);
-    /* The transaction is published, but its producer may have a late EndTxn on the way. */
+    /* The transaction is published, but its producer may have a late request on the way. */
     return !producer_tainted(worker->producer) ||
            error_set(err, FAULT_REBUILD, "producer-tainted",
-                     "a commit was sent more than once: the producer is replaced");
+                     "a request to the broker went unanswered and may come late: the producer is "
+                     "replaced");
 }
 
 /* ---- recovery ---- */
