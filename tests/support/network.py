@@ -88,7 +88,8 @@ def free_ports():
 
 
 class Matrix:
-    """Fault x window -> how often it struck. A cell that was never struck has tested nothing."""
+    """Fault x window -> how often it struck. A cell that was never struck has tested nothing; one that was never added
+    is none."""
 
     def __init__(self, title, windows):
         self.title, self.windows, self.rows = title, windows, {}
@@ -103,6 +104,7 @@ class Matrix:
         columns = [max(len(window), 5) + 2 for window in self.windows]
         print(self.title.ljust(wide) + "".join(w.rjust(c) for w, c in zip(self.windows, columns)))
         for fault, row in self.rows.items():
-            print(fault.ljust(wide) + "".join(str(row[w]).rjust(c) for w, c in zip(self.windows, columns)))
-        empty = [(fault, window) for fault, row in self.rows.items() for window, hits in row.items() if not hits]
+            texts = ("-" if row[window] is None else str(row[window]) for window in self.windows)
+            print(fault.ljust(wide) + "".join(text.rjust(c) for text, c in zip(texts, columns)))
+        empty = [(fault, window) for fault, row in self.rows.items() for window, hits in row.items() if hits == 0]
         assert self.rows and not empty, f"never struck: {empty}"

@@ -111,6 +111,15 @@ async def hold(link, frame, fault):
     await link.deliver(frame)
 
 
+async def set_aside(link, frame, fault):
+    """Until release; what comes behind it passes, as if it had been sent before."""
+    async def later():
+        await fault.released.wait()
+        await link.deliver(frame)
+
+    link.tasks.append(asyncio.ensure_future(later()))
+
+
 async def late(link, frame, fault):
     """The client's connection is reset, and the request stays in the network until release."""
     frame.fault = fault
@@ -186,17 +195,22 @@ def kafka_text(body, at, compact):
 
 
 def kafka_error(answer):
-    """The code in an answer that has nothing but the time to wait before it, as EndTxn's and AddOffsetsToTxn's have."""
-    return struct.unpack_from(">h", answer.data, 12)[0]
+    """The first error code in an answer about one topic and its first partition, or about all."""
+    data = answer.data[8:]  # behind size and correlation id
+    if answer.name == "Produce":  # version 3 to 8: topics, name, partitions, partition
+        return int.from_bytes(data[kafka_text(data, 4, False)[1] + 8 :][:2], "big", signed=True)
+    if answer.name == "TxnOffsetCommit":  # version 3: tags, throttle, topics, name, partitions, partition
+        return int.from_bytes(data[kafka_text(data, 6, True)[1] + 5 :][:2], "big", signed=True)
+    return int.from_bytes(data[4:6], "big", signed=True)  # EndTxn, AddOffsetsToTxn: throttle
 
 
 def spoiled(frame):
-    """The same request with a field behind its subject that the broker must refuse: the producer id, acks, the
-    generation, the transaction's timeout."""
+    """The same request with a field behind its subject that the broker must refuse: acks, the generation, the
+    transaction's timeout, else the producer id."""
     at = frame.begin
     if frame.name == "TxnOffsetCommit":
-        _, at = kafka_text(frame.data, at, True)
-    size = {"Produce": 2, "Heartbeat": 4, "InitProducerId": 4}.get(frame.name, 8)
+        at = kafka_text(frame.data, at, True)[1] + 10  # group, producer id and epoch
+    size = {"Produce": 2, "Heartbeat": 4, "InitProducerId": 4, "TxnOffsetCommit": 4}.get(frame.name, 8)
     wrong = {"Produce": 7, "InitProducerId": 2**31 - 1}.get(frame.name)
     if wrong is None:
         wrong = int.from_bytes(frame.data[at : at + size], "big") + 1_000_000
@@ -324,6 +338,7 @@ class Link:
         self.proxy, self.client_reader, self.client = proxy, client_reader, client
         self.talk = proxy.talk(self)
         self.client_gone = self.ended = False
+        self.tasks = []  # that acts have left behind
 
     async def run(self):
         try:
@@ -339,7 +354,8 @@ class Link:
                         while await self.server_reader.read(1 << 16):
                             pass
             finally:
-                answers.cancel()
+                for task in [answers, *self.tasks]:
+                    task.cancel()
                 self.server.transport.abort()
         finally:
             self.client.transport.abort()
@@ -352,7 +368,8 @@ class Link:
                 frame = await read(reader)
                 if frame is not None:
                     await self.proxy.flowing.wait()
-                    fault = next((fault for fault in self.proxy.faults if fault.takes(frame)), None)
+                    faults = () if self.client_gone or self.ended else self.proxy.faults
+                    fault = next((fault for fault in faults if fault.takes(frame)), None)
                     await (fault.act if fault else passes)(self, frame, fault)
         if not ours:
             self.end()
@@ -374,7 +391,8 @@ class Link:
 
     def reset_client(self):
         self.client_gone = True
-        self.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # it may have closed in this moment
+            self.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.client.transport.abort()
 
     def cut(self):
