@@ -1,5 +1,5 @@
 """Trouble on the way between worker and PostgreSQL: the link cut around a COMMIT, and every error that a server may give
-at every statement. SIPTRUNK_FAULT_ROUNDS makes each test longer, SIPTRUNK_TEST_SEED makes the same choices again."""
+at every statement; and either link stalled, the broker's too. SIPTRUNK_FAULT_ROUNDS makes each test longer, SIPTRUNK_TEST_SEED makes the same choices again."""
 
 import collections
 import inspect
@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import re
+import time
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ BATCH = 10
 RECOVERY_S = 60
 STRUCK_S = 120 * max(1, ROUNDS)
 ACCOUNTS = 12
+STALL_S = float(os.environ.get("SIPTRUNK_STALL_SECONDS", "5"))
 
 
 @pytest.fixture(scope="module")
@@ -169,4 +171,24 @@ def test_session_ends_after_the_commit(stack, rng):
     matrix = network.Matrix("SQLSTATE", ["store_commit, done"])
     for code, fault in faults.items():
         matrix.add(code, matrix.windows[0], fault.hits)
+    matrix.show()
+
+
+@pytest.mark.parametrize("server", ["kafka", "postgres"])
+def test_link_is_stalled(stack, rng, server):
+    """Nothing passes for a while and nothing is lost; connections stay open."""
+    work = Work(stack, rng)
+    link = getattr(stack.network, server)
+    name = {"kafka": "EndTxn", "postgres": "store_commit"}[server]
+    passed = getattr(stack, server)(name, "answer", proxy.passes, times=None)
+    passed.wait(5)
+    link.stall()
+    time.sleep(STALL_S)  # what it is about takes time
+    before = passed.hits
+    link.resume()
+    passed.wait(before + 5, RECOVERY_S)
+    work.finish()
+    matrix = network.Matrix("stalled", [f"answers to {name} before", "after"])
+    matrix.add(server, matrix.windows[0], before)
+    matrix.add(server, "after", passed.hits - before)
     matrix.show()
