@@ -17,8 +17,11 @@ add_server_test(faults.chaos faults/test_chaos.py "${SIPTRUNK_FAILPOINTS_BIN}" 3
 add_server_test(faults.outage faults/test_outage.py "${SIPTRUNK_FAILPOINTS_BIN}" 300)
 add_server_test(faults.poison faults/test_poison.py "${SIPTRUNK_FAILPOINTS_BIN}" 240)
 add_server_test(faults.verify faults/test_verify.py "${SIPTRUNK_FAILPOINTS_BIN}" 300)
+add_server_test(faults.kafka_link faults/test_kafka_link.py "${SIPTRUNK_FAILPOINTS_BIN}" 600)
+add_server_test(faults.postgres_link faults/test_postgres_link.py "${SIPTRUNK_FAILPOINTS_BIN}" 600)
 set_tests_properties(faults.checker PROPERTIES RUN_SERIAL OFF)
-set_tests_properties(faults.checker faults.poison faults.crash faults.chaos faults.outage faults.verify PROPERTIES LABELS faults)
+set_tests_properties(faults.checker faults.poison faults.crash faults.chaos faults.outage faults.verify faults.kafka_link
+  faults.postgres_link PROPERTIES LABELS faults)
 
 add_server_test(integration.startup integration/test_startup.py "${CMAKE_BINARY_DIR}/bin" 120)
 add_server_test(integration.interop integration/test_interop.py "${CMAKE_BINARY_DIR}/bin" 120)

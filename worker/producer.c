@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 enum {
-    API_KEY_END_TXN = 26,
     CALL_TIMEOUT_MS = 1000,   /* one call; a retriable error calls again with the same arguments */
     WHOLE_TIMEOUT_MS = 30000, /* all calls of one step */
     STOP_GRACE_MS = 2000,     /* how long a step goes on after a stop was asked for */
@@ -18,29 +17,46 @@ enum {
 
 struct producer {
     rd_kafka_t *handle;
-    atomic_int end_txn_sent; /* since the last commit or abort began */
+    atomic_bool unanswered; /* a request of a transaction may still be on its way to the broker */
     bool open;
     bool tainted;
 };
 
-/* ---- counting EndTxn; runs on librdkafka's broker threads ---- */
+/* ---- requests without an answer; runs on librdkafka's threads ---- */
 
-static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *handle, int socket, const char *broker,
-                                           int32_t broker_id, int16_t api_key, int16_t version,
-                                           int32_t correlation, size_t size, void *opaque) {
+/* By which a transaction's content or end changes. */
+static bool belongs_to_transaction(int16_t api_key) {
+    static const int16_t keys[] = {
+        0,  /* Produce */
+        24, /* AddPartitionsToTxn */
+        25, /* AddOffsetsToTxn */
+        26, /* EndTxn */
+        28, /* TxnOffsetCommit */
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        if (keys[i] == api_key)
+            return true;
+    }
+    return false;
+}
+
+/* Also called for a request that failed without a response: then err says why. */
+static rd_kafka_resp_err_t on_response(rd_kafka_t *handle, int socket, const char *broker,
+                                       int32_t broker_id, int16_t api_key, int16_t version,
+                                       int32_t correlation, size_t size, int64_t round_trip_us,
+                                       rd_kafka_resp_err_t err, void *opaque) {
     (void)handle, (void)socket, (void)broker, (void)broker_id, (void)version, (void)correlation;
-    (void)size;
+    (void)size, (void)round_trip_us;
     struct producer *producer = opaque;
-    if (api_key == API_KEY_END_TXN)
-        atomic_fetch_add(&producer->end_txn_sent, 1);
+    if (err && belongs_to_transaction(api_key))
+        atomic_store(&producer->unanswered, true);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *conf, void *opaque,
                                   char *reason, size_t reason_size) {
     (void)conf, (void)reason, (void)reason_size;
-    return rd_kafka_interceptor_add_on_request_sent(handle, "end_txn_counter", on_request_sent,
-                                                    opaque);
+    return rd_kafka_interceptor_add_on_response_received(handle, "unanswered", on_response, opaque);
 }
 
 /* Without a delivery callback librdkafka looks whether a flush is done only every 10 ms. */
@@ -129,7 +145,7 @@ static rd_kafka_conf_t *producer_conf(const struct config *config, struct produc
     if (conf) {
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
         rd_kafka_conf_set_error_cb(conf, on_error);
-        rd_kafka_conf_interceptor_add_on_new(conf, "end_txn_counter", on_new, producer);
+        rd_kafka_conf_interceptor_add_on_new(conf, "unanswered", on_new, producer);
     }
     return conf;
 }
@@ -212,10 +228,11 @@ bool producer_send(struct producer *producer, const char *topic, int32_t partiti
     }
 }
 
-/* A commit or abort whose EndTxn went out more than once may have a late twin on its way, which
- * would end the next transaction of this producer. */
-static void look_for_twins(struct producer *producer) {
-    if (atomic_load(&producer->end_txn_sent) > 1)
+/* What got no answer was sent again, or given up, and may yet arrive: in the next transaction of
+ * this producer, which it would end, or whose offsets it would replace. The broker refuses it only
+ * when the producer has a new epoch. */
+static void look_for_late_requests(struct producer *producer) {
+    if (atomic_load(&producer->unanswered) && !planted_bug("tainted-producer"))
         producer->tainted = true;
 }
 
@@ -224,10 +241,9 @@ bool producer_commit(struct producer *producer, const rd_kafka_topic_partition_l
     if (!run_step(producer, attempt_offsets, offsets, group, "sending offsets", err))
         return false;
     FAILPOINT("offsets-sent");
-    atomic_store(&producer->end_txn_sent, 0);
     bool committed =
         run_step(producer, attempt_commit, NULL, NULL, "committing a transaction", err);
-    look_for_twins(producer);
+    look_for_late_requests(producer);
     producer->open = !committed;
     return committed;
 }
@@ -238,10 +254,9 @@ bool producer_abort(struct producer *producer) {
         return false;
     if (!producer->open)
         return true;
-    atomic_store(&producer->end_txn_sent, 0);
     if (!run_step(producer, attempt_abort, NULL, NULL, "aborting a transaction", &err))
         producer->tainted = true;
-    look_for_twins(producer);
+    look_for_late_requests(producer);
     producer->open = false;
     return !producer->tainted;
 }

@@ -1,5 +1,5 @@
 /* The transactional producer of one thread: begin, send, offsets, commit, with the rule that a
- * producer whose EndTxn may have been sent twice is never used again. One transaction at a time;
+ * producer of which a request may still arrive late is never used again. One transaction at a time;
  * one thread. */
 #ifndef SIPTRUNK_WORKER_PRODUCER_H
 #define SIPTRUNK_WORKER_PRODUCER_H
@@ -33,7 +33,7 @@ bool producer_commit(struct producer *producer, const rd_kafka_topic_partition_l
 /* Ends an open transaction without publishing. True when the producer may be used again. */
 bool producer_abort(struct producer *producer);
 
-/* It must be replaced: a fatal error, a failed abort, or an EndTxn that was sent more than once. */
+/* It must be replaced: a fatal error, a failed abort, or a request without an answer. */
 bool producer_tainted(const struct producer *producer);
 
 rd_kafka_t *producer_handle(const struct producer *producer);

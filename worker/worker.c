@@ -357,10 +357,11 @@ static bool run_part(struct worker *worker, size_t first, size_t part, struct er
     if (!reply_first && !reply(worker, positions, count, err))
         return false;
     FAILPOINT("replied");
-    /* The transaction is published, but its producer may have a late EndTxn on the way. */
+    /* The transaction is published, but its producer may have a late request on the way. */
     return !producer_tainted(worker->producer) ||
            error_set(err, FAULT_REBUILD, "producer-tainted",
-                     "a commit was sent more than once: the producer is replaced");
+                     "a request to the broker went unanswered and may come late: the producer is "
+                     "replaced");
 }
 
 /* The part's transaction is over: an error that is not the data's, or *ret_refused, after which the

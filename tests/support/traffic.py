@@ -9,14 +9,17 @@ import harness
 
 CHANNELS = ("east", "west")
 SUBSCRIPTIONS = {"east": "sip_trunk", "west": "operator_connect"}
+LISTS = ("ListProxies", "ListCallerIds", "ListTemplates", "ListCallBarrings")
 NAMES = CHANNELS + ("north", "south")  # that a channel may get
 
 
 class Traffic:
-    """Accounts with two channels and some numbers each, and an endless supply of commands about them."""
+    """Accounts with two channels and some numbers each, and an endless supply of commands about them, lists % of them
+    reads."""
 
-    def __init__(self, rng=None, accounts=4, numbers=8):
+    def __init__(self, rng=None, accounts=4, numbers=8, lists=2):
         self.rng = rng or random.Random(1)
+        self.lists = lists
         self.accounts = [self._uuid() for _ in range(accounts)]
         self.numbers = {account: [f"+4930{a:04d}{n:03d}" for n in range(numbers)]
                         for a, account in enumerate(self.accounts)}
@@ -74,7 +77,7 @@ class Traffic:
                              **fields)
 
     def listing(self):
-        made = self._command(self.rng.choice(["ListProxies", "ListCallerIds"]), account_id=self.rng.choice(self.accounts))
+        made = self._command(self.rng.choice(LISTS), account_id=self.rng.choice(self.accounts))
         self.made.pop()  # sending it again is no resend, and its id is nobody's
         return made
 
@@ -115,7 +118,7 @@ class Traffic:
         return self.rng.choices(
             [self.connect, self.disconnect, self.edit, self.type_of_number, self.listing, self.resent, self.reused,
              self.refused, self.unreadable, self.tombstone],
-            [40, 20, 15, 13, 2, 4, 2, 2, 1, 1])[0]()
+            [42 - self.lists, 20, 15, 13, self.lists, 4, 2, 2, 1, 1])[0]()
 
     def batch(self, count):
         """At least one of each kind when count is 10 or more; the others as usual."""
