@@ -15,7 +15,7 @@ export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 status=0
 "$program" -timeout=10 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 "-artifact_prefix=$keep/" "$@" \
     "$keep/corpus" "$here/corpus/$target" || status=$?
-for finding in "$keep"/crash-* "$keep"/leak-* "$keep"/oom-* "$keep"/timeout-*; do
+[ "$status" -eq 0 ] || for finding in "$keep"/crash-* "$keep"/leak-* "$keep"/oom-* "$keep"/timeout-*; do
     [ ! -f "$finding" ] || { echo "$finding:" && xxd -p "$finding"; }
 done
 exit "$status"
