@@ -11,6 +11,8 @@ here=$(dirname "$(readlink -f "$0")")
 mkdir -p "$keep/corpus"
 [ ! -f "$here/$target.dict" ] || set -- "-dict=$here/$target.dict" "$@"
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:handle_segv=2:allocator_may_return_null=1}"
+# avro-c keeps pointers where they are not aligned.
+export LSAN_OPTIONS="${LSAN_OPTIONS:-use_unaligned=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
 status=0
 "$program" -timeout=10 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 "-artifact_prefix=$keep/" "$@" \

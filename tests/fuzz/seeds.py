@@ -87,7 +87,7 @@ SCHEMAS = {
     "fixed": (a("{'name':'f','type':{'type':'fixed','name':'F','size':'007'},'aliases':['g'],'order':'ignore'}"), "00" * 7),
     "sub": (a("{'name':'sub','type':{'type':'record','name':'S','fields':[{'name':'ping','type':'int'},"
               "{'name':'note','type':'string'}]}},{'name':'flag','type':'boolean'},{'name':'total','type':'long'}"), "02 02 61 01 02"),
-    "escapes": (a("{'name':'\\u0000a\\u00e9','type':'double'}"), "00" * 8),
+    "escapes": (a("{'name':'\\u0001a\\u00e9','type':'double'},{'name':'\\u0022\\u005c','type':'null'}"), "00" * 8),
 }
 
 HEADERS = ["kafka_correlationId", "REPLY_CORRELATION_ID", "traceparent", "tracestate", "kafka_replyTopic", "REPLY_TOPIC",
@@ -136,7 +136,8 @@ def as_json(name):
 def json_():
     for name in sorted(COMMANDS):
         yield name, b"\0" + as_json(name)
-    for i, text in enumerate(['{"type":"ConnectNumbr"}', '{"type":1}', "[]", '{"a":1,"a":2}', '{"type":"ListProxies","x":{"y/~":1}}']):
+    for i, text in enumerate(['{"type":"ConnectNumbr"}', '{"type":1}', "[]", '{"a":1,"a":2}', '{"type":"ListProxies","x":{"y/~":1}}',
+                              as_json("EditChannel").decode().replace('"ping": 2', '"ping": 2147483648')]):
         yield f"refused-{i}", b"\0" + text.encode()
     seen = set()
     for line in harness.GUIDE_INVENTORY.read_text().splitlines():
