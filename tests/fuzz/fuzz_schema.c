@@ -5,6 +5,9 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/hostile_avro.h"
 
+#include <avro.h>
+#include <sanitizer/lsan_interface.h>
+
 static const struct reader_record *const readers[] = {&hostile_reader};
 
 /* The form of a form is itself, and it is what the fingerprint is made of. */
@@ -50,20 +53,44 @@ static void check_body(const struct avro_plan *plan, const struct avro_json_deco
     REQUIRE(!taken || shown || strcmp(err.id, "too-long") == 0 || strstr(err.message, "UTF-8"));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    const uint8_t *end = size ? memchr(data, 0xff, size) : NULL;
-    struct slice rest = {.data = (const char *)data, .size = size};
-    struct slice text = fuzz_take(&rest, end ? (size_t)(end - data) : size);
+static void check_schema(struct slice text, struct slice body) {
     struct error err;
-    fuzz_take(&rest, 1);
-    check_form(text);
     struct avro_plan *plan = compile(text);
     struct avro_json_decoder *decoder = avro_json_decoder_new(text, &err);
     REQUIRE(decoder || err.fault == FAULT_CONFIG);
     REQUIRE(decoder || !plan);
     if (plan)
-        check_body(plan, decoder, rest);
+        check_body(plan, decoder, body);
     avro_plan_free(plan);
     avro_json_decoder_free(decoder);
+}
+
+/* avro-c 1.11 loses what it had made of a schema that it refuses: some bytes, once, at the start of
+ * a program that then leaves. */
+static bool avro_c_refuses(struct slice text) {
+    struct error err;
+    struct buffer form = {0};
+    avro_schema_t schema = NULL;
+    bool refused = avro_canonical_form(text, &form, &err) &&
+                   avro_schema_from_json_length(form.data, form.size, &schema);
+    if (schema && !refused)
+        avro_schema_decref(schema);
+    buffer_free(&form);
+    return refused;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    const uint8_t *end = size ? memchr(data, 0xff, size) : NULL;
+    struct slice rest = {.data = (const char *)data, .size = size};
+    struct slice text = fuzz_take(&rest, end ? (size_t)(end - data) : size);
+    fuzz_take(&rest, 1);
+    check_form(text);
+    __lsan_disable();
+    bool refused = avro_c_refuses(text);
+    if (refused)
+        check_schema(text, rest);
+    __lsan_enable();
+    if (!refused)
+        check_schema(text, rest);
     return 0;
 }
