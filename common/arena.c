@@ -1,9 +1,22 @@
-/* Bump allocation over a list of chunks that survives a reset. Knows nothing of what is stored. */
+/* Bump allocation over a list of chunks that survives a reset. Knows nothing of what is stored. To
+ * the address sanitizer, what is not handed out is memory that nobody may touch. */
 #include "common/arena.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#ifdef __has_feature
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(SANITIZED)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(memory, size)   ((void)(memory), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(memory, size) ((void)(memory), (void)(size))
+#endif
 
 enum { CHUNK_BYTES = 256 * 1024, ALIGNMENT = 16 };
 
@@ -34,14 +47,17 @@ void arena_free(struct arena *arena) {
         return;
     for (struct chunk *chunk = arena->first, *next; chunk; chunk = next) {
         next = chunk->next;
+        ASAN_UNPOISON_MEMORY_REGION(chunk->bytes, chunk->size);
         free(chunk);
     }
     free(arena);
 }
 
 void arena_reset(struct arena *arena) {
-    for (struct chunk *chunk = arena->first; chunk; chunk = chunk->next)
+    for (struct chunk *chunk = arena->first; chunk; chunk = chunk->next) {
+        ASAN_POISON_MEMORY_REGION(chunk->bytes, chunk->used);
         chunk->used = 0;
+    }
     arena->current = arena->first;
     arena->used = 0;
 }
@@ -57,9 +73,11 @@ void arena_rewind(struct arena *arena, struct arena_mark mark) {
         return;
     }
     arena->current = mark.chunk;
-    for (struct chunk *chunk = arena->current; chunk; chunk = chunk->next)
-        chunk->used = 0;
-    arena->current->used = mark.chunk_used;
+    for (struct chunk *chunk = arena->current; chunk; chunk = chunk->next) {
+        size_t kept = chunk == arena->current ? mark.chunk_used : 0;
+        ASAN_POISON_MEMORY_REGION(chunk->bytes + kept, chunk->used - kept);
+        chunk->used = kept;
+    }
     arena->used = mark.used;
 }
 
@@ -77,6 +95,7 @@ static struct chunk *chunk_with_room(struct arena *arena, size_t size) {
     if (!chunk)
         return NULL;
     *chunk = (struct chunk){.size = chunk_size};
+    ASAN_POISON_MEMORY_REGION(chunk->bytes, chunk_size);
     if (last)
         last->next = chunk;
     else
@@ -96,6 +115,7 @@ void *arena_alloc(struct arena *arena, size_t size) {
         return NULL;
     arena->current = chunk;
     void *memory = chunk->bytes + chunk->used;
+    ASAN_UNPOISON_MEMORY_REGION(memory, size);
     chunk->used += rounded;
     arena->used += rounded;
     return memset(memory, 0, size);

@@ -1,8 +1,7 @@
-# What other implementations of Avro think of ours, and the fuzz target of the decoder.
+# What other implementations of Avro think of ours.
 
 # The interpreter with fastavro; ./dev deps makes the default one.
 set(SIPTRUNK_PYTHON "${PROJECT_SOURCE_DIR}/.dev/venv/bin/python" CACHE FILEPATH "Python with tests/support/requirements.txt")
-option(SIPTRUNK_FUZZ "Build tests/fuzz (needs clang)" OFF)
 
 add_test(NAME interop.fingerprints
   COMMAND "${SIPTRUNK_PYTHON}" "${CMAKE_CURRENT_LIST_DIR}/support/fingerprints.py" --check)
@@ -18,10 +17,3 @@ add_test(NAME interop.avro COMMAND avro_differential "${vectors}")
 set_tests_properties(interop.avro-vectors PROPERTIES FIXTURES_SETUP avro-vectors)
 set_tests_properties(interop.avro PROPERTIES FIXTURES_REQUIRED avro-vectors)
 set_tests_properties(interop.fingerprints interop.avro-vectors interop.avro PROPERTIES TIMEOUT 120 LABELS interop)
-
-if(SIPTRUNK_FUZZ)
-  add_executable(fuzz_avro "${CMAKE_CURRENT_LIST_DIR}/fuzz/fuzz_avro.c")
-  target_link_libraries(fuzz_avro PRIVATE siptrunk_common)
-  target_link_options(fuzz_avro PRIVATE -fsanitize=fuzzer)
-  target_compile_options(fuzz_avro PRIVATE -fsanitize=fuzzer)
-endif()

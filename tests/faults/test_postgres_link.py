@@ -103,8 +103,8 @@ ENDING = ("08", "28", "3D", "53300", "57P", "25P03", "25P04")  # the server ends
 OF_DATA = ("22", "23")
 STATEMENTS = sorted({name for path in (harness.ROOT / "worker").glob("*.c")
                      for name in re.findall(r'\{"((?:claim|load|store)_[a-z_]+)"', path.read_text())})
-# The first is run once in the life of a database, the others in a conflict only.
-ELSEWHERE = {"claim_cluster", "claim_diverge", "claim_evict"}
+# Run once in the life of a database, in a conflict, and where processes have died, only.
+ELSEWHERE = {"claim_cluster", "claim_diverge", "claim_evict", "claim_attempt", "claim_forgive"}
 
 
 def statements_of(step):
