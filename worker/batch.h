@@ -1,7 +1,7 @@
 /* What one round of the loop works on: the Kafka messages, which it keeps until the reply, the
  * commands made of them, and the rows they name. Bounded by count and bytes; emptied after every
- * round. It goes through load, decide, store and reply as one part, or in parts when the store
- * refuses something. */
+ * round. It goes through load, decide and store as one part, or in parts when the store refuses
+ * something; then it is replied to as a whole. */
 #ifndef SIPTRUNK_WORKER_BATCH_H
 #define SIPTRUNK_WORKER_BATCH_H
 
@@ -16,10 +16,10 @@ struct batch {
     rd_kafka_message_t **messages; /* max_count */
     struct command *commands;      /* max_count; as many as messages once decoded */
     size_t count, bytes;
-    size_t decoded;           /* commands made of the messages so far */
-    struct arena_mark parsed; /* of the arena once all are decoded */
-    bool careful;             /* one record, which may kill the process */
-    rd_kafka_message_t *held; /* taken from the consumer, and kept for the next round */
+    size_t decoded;             /* commands made of the messages so far */
+    struct arena_mark answered; /* of the arena: behind what was decoded, and the answers so far */
+    bool careful;               /* one record, which may kill the process */
+    rd_kafka_message_t *held;   /* taken from the consumer, and kept for the next round */
     size_t part_first, part_count;
     struct working_set set; /* of the part */
     /* of the consumer at intake, so that a later rebalance is not covered by it */

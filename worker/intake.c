@@ -68,7 +68,6 @@ bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch
 void intake_part(struct consumer *consumer, struct batch *batch, size_t first, size_t count) {
     batch->part_first = first;
     batch->part_count = count;
-    arena_rewind(batch->arena, batch->parsed);
     reset_ends(consumer);
     for (size_t i = first; i < first + count; i++) {
         struct position *position = consumer_position_of(consumer, batch->messages[i]);

@@ -12,9 +12,8 @@
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) MUST_CHECK;
 
-/* Makes some of the decoded messages the batch's part: sets batch_end of the positions concerned,
- * and forgets what an earlier part had in the arena. No poll may have happened since intake_batch.
- */
+/* Makes some of the messages the batch's part: sets batch_end of the positions concerned. No poll
+ * may have happened since intake_batch. */
 void intake_part(struct consumer *consumer, struct batch *batch, size_t first, size_t count);
 
 /* The batch's messages as records: views, owned by the messages. */

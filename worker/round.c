@@ -1,0 +1,287 @@
+/* One batch: decode, then load, decide and store for all of it or for its parts, then one reply. */
+#include "common/failpoint.h"
+#include "common/log.h"
+#include "common/stop.h"
+#include "worker/decide.h"
+#include "worker/decode.h"
+#include "worker/intake.h"
+#include "worker/store.h"
+#include "worker/worker_internal.h"
+
+#include <stdio.h>
+
+enum {
+    IDLE_POLL_MS = 100,
+    LOOK_EVERY_MS = 5000,
+    SHUN_MS = 60000,
+    MAX_ATTEMPTS = 3, /* that a record may kill a process */
+};
+
+/* ---- decode, and records that may kill ---- */
+
+/* A record of which this process has not died is not counted. */
+static bool forgive_attempt(struct worker *worker, struct error *err) {
+    if (!worker->attempted.topic.data)
+        return true;
+    if (!claim_forgive(worker->pg, &worker->attempted, err))
+        return false;
+    worker->attempted = (struct source){0};
+    return true;
+}
+
+/* Tells the database which record is begun, before anything of it is looked at. */
+static bool note_attempt(struct worker *worker, const struct source *source, bool *ret_give_up,
+                         struct error *err) {
+    int attempts;
+    if (!forgive_attempt(worker, err) || !claim_attempt(worker->pg, source, &attempts, err))
+        return false;
+    snprintf(worker->attempted_topic, sizeof worker->attempted_topic, SLICE_FMT,
+             SLICE_ARG(source->topic));
+    worker->attempted = *source;
+    worker->attempted.topic = slice_of(worker->attempted_topic);
+    *ret_give_up = attempts > MAX_ATTEMPTS;
+    if (attempts == 1)
+        return true;
+    log_write(*ret_give_up ? LOG_ERROR : LOG_WARN, "careful",
+              LOG_WITH(LOG_TEXT("topic", worker->attempted_topic),
+                       LOG_INT("partition", source->partition), LOG_INT("offset", source->offset),
+                       LOG_INT("attempt", attempts)),
+              *ret_give_up ? "processes died of this record: it becomes a dead letter"
+                           : "a process died of this record, perhaps: it is tried again");
+    return true;
+}
+
+/* In a batch of one record, which may kill the process. */
+static bool decode_carefully(struct worker *worker, const struct decoder *decoder,
+                             struct error *err) {
+    struct batch *batch = &worker->batch;
+    struct record record = intake_record(batch->messages[0]);
+    bool give_up;
+    if (!note_attempt(worker, &record.source, &give_up, err))
+        return false;
+    if (give_up)
+        decode_give_up(&record, batch->arena, &batch->commands[0]);
+    else if (!decode_record(decoder, &record, batch->arena, &batch->commands[0], err))
+        return false;
+    batch->decoded = 1;
+    batch->answered = arena_mark(batch->arena);
+    return true;
+}
+
+static bool decode_batch(struct worker *worker, struct error *err) {
+    struct batch *batch = &worker->batch;
+    const struct decoder decoder = {.schemas = worker->shared->schemas,
+                                    .digests = worker->digests,
+                                    .cluster_id = slice_of(worker->shared->cluster_id)};
+    if (batch->careful)
+        return decode_carefully(worker, &decoder, err);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct record record = intake_record(batch->messages[i]);
+        if (!decode_record(&decoder, &record, batch->arena, &batch->commands[i], err))
+            return false;
+        batch->decoded = i + 1;
+    }
+    batch->answered = arena_mark(batch->arena);
+    metrics_stage_done(worker->metrics, STAGE_DECODE);
+    return true;
+}
+
+static bool load_and_decide(struct worker *worker, const struct position *positions, size_t count,
+                            struct error *err) {
+    struct batch *batch = &worker->batch;
+    const struct decider decider = {.digests = worker->digests,
+                                    .encoder = worker->encoder,
+                                    .can_keep_secrets = vault_is_open(worker->vault)};
+    struct command *commands = &batch->commands[batch->part_first];
+    int64_t now_us;
+    if (!working_set_init(&batch->set, batch->arena, batch->part_count))
+        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+    if (!decide_want(&batch->set, commands, batch->part_count, err) ||
+        !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
+        return false;
+    metrics_stage_done(worker->metrics, STAGE_LOAD);
+    FAILPOINT("loaded");
+    if (!decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err))
+        return false;
+    metrics_stage_done(worker->metrics, STAGE_DECIDE);
+    return true;
+}
+
+/* A reply topic that may not be written would make each transaction fail again: after such a
+ * failure those that took part are left out for a while. */
+static void shun_reply_topics(struct worker *worker, const struct error *err) {
+    if (err->fault != FAULT_AUTH && err->fault != FAULT_STATE)
+        return;
+    for (size_t i = 0; i < worker->outputs.reply_topic_count; i++) {
+        struct reply_topic *topic = &worker->outputs.reply_topics[i];
+        if (!topic->used)
+            continue;
+        topic->shunned_until_ms = monotonic_ms() + SHUN_MS;
+        metrics_add(worker->metrics, METRIC_REPLY_TOPICS_SHUNNED, 0, 1);
+        log_write(LOG_WARN, "reply-topic", LOG_WITH(LOG_TEXT("topic", topic->name)),
+                  "answers go to the results topic only for a while: %s", err->message);
+    }
+}
+
+/* For all of the batch, however many parts it was stored in. */
+static bool reply(struct worker *worker, struct error *err) {
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    intake_part(worker->consumer, &worker->batch, 0, worker->batch.count);
+    if (!reply_batch(worker->producer, &worker->outputs, &worker->batch, positions, count, err)) {
+        shun_reply_topics(worker, err);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end >= 0)
+            positions[i].committed_offset = positions[i].batch_end;
+    }
+    worker->noted = false;
+    metrics_stage_done(worker->metrics, STAGE_REPLY);
+    metrics_answered(worker->metrics, &worker->batch);
+    record_log_batch(&worker->record_log, worker->name, &worker->batch);
+    return true;
+}
+
+static bool note_state(struct worker *worker, bool leaving, struct error *err) {
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    if ((worker->noted && !leaving) || count == 0)
+        return true;
+    consumer_look_for_ends(worker->consumer);
+    worker->noted = forgive_attempt(worker, err) &&
+                    claim_note(worker->pg, worker->batch.arena, positions, count, leaving, err);
+    batch_clear(&worker->batch);
+    return worker->noted;
+}
+
+static bool store(struct worker *worker, struct position *positions, size_t count,
+                  struct error *err) {
+    if (!store_batch(worker->pg, positions, count, &worker->batch.set,
+                     digests_mac_key_id(worker->digests), worker->vault, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (positions[i].batch_end > positions[i].next_offset)
+            positions[i].next_offset = positions[i].batch_end;
+    }
+    metrics_stage_done(worker->metrics, STAGE_STORE);
+    FAILPOINT("stored");
+    return true;
+}
+
+/* With nothing to do: the database learns what was committed, and is looked at from time to time,
+ * so that a lost connection and a diverged installation are noticed before a command has to wait
+ * for it. */
+static bool idle(struct worker *worker, struct error *err) {
+    record_log_idle(&worker->record_log, worker->name);
+    if (!note_state(worker, false, err))
+        return false;
+    if (monotonic_ms() - worker->looked_ms < LOOK_EVERY_MS)
+        return true;
+    worker->looked_ms = monotonic_ms();
+    worker->noted = false; /* the ends may not have been known yet */
+    return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err);
+}
+
+/* ---- the stages behind decode, for all of a batch or for parts of it ---- */
+
+static bool store_part(struct worker *worker, size_t first, size_t part, struct error *err) {
+    struct batch *batch = &worker->batch;
+    size_t count;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    metrics_stages_begin(worker->metrics);
+    arena_rewind(batch->arena, batch->answered);
+    intake_part(worker->consumer, batch, first, part);
+    if (!load_and_decide(worker, positions, count, err))
+        return false;
+    FAILPOINT("decided");
+    if (planted_bug("reply-first") && !reply(worker, err))
+        return false;
+    if (!store(worker, positions, count, err))
+        return false;
+    batch->answered = arena_mark(batch->arena);
+    return true;
+}
+
+/* The part's transaction is over: an error that is not the data's, or *ret_refused, after which the
+ * connection is as good as before. */
+static bool try_part(struct worker *worker, size_t first, size_t part, bool *ret_refused,
+                     struct error *err) {
+    *ret_refused = false;
+    if (store_part(worker, first, part, err))
+        return true;
+    *ret_refused = err->fault == FAULT_STATEMENT && pg_rollback(worker->pg);
+    return *ret_refused;
+}
+
+static void report_refused(const struct command *command, const struct error *err) {
+    char trace[UUID_TEXT_SIZE + 1], id[UUID_TEXT_SIZE + 1], topic[256];
+    const struct source *source = &command->record.source;
+    uuid_format(&command->derived_id, trace);
+    uuid_format(&command->command_id, id);
+    snprintf(topic, sizeof topic, SLICE_FMT, SLICE_ARG(source->topic));
+    log_write(LOG_ERROR, "refused-by-store",
+              LOG_WITH(LOG_TEXT("topic", topic), LOG_INT("partition", source->partition),
+                       LOG_INT("offset", source->offset), LOG_TEXT("command_id", id),
+                       LOG_TEXT("sqlstate", err->sqlstate), LOG_TEXT("trace", trace)),
+              "the database refuses this command, which is answered internal:bug: %s",
+              err->message);
+}
+
+static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err);
+
+/* The store refuses something of this part: halves it until one command is left, and answers that
+ * one as our own mistake. What is not a command can bring nothing to the store that it refuses. */
+static bool isolate(struct worker *worker, size_t first, size_t part, struct error *err) {
+    struct command *command = &worker->batch.commands[first];
+    size_t half = part / 2;
+    if (part > 1)
+        return store_parts(worker, first, half, err) &&
+               store_parts(worker, first + half, part - half, err);
+    if (command->handling != HANDLE_COMMAND)
+        return false;
+    report_refused(command, err);
+    command->refused_by_store = true;
+    return store_part(worker, first, part, err);
+}
+
+static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err) {
+    bool refused;
+    return try_part(worker, first, part, &refused, err) &&
+           (!refused || isolate(worker, first, part, err));
+}
+
+bool round_run(struct worker *worker, struct error *err) {
+    struct batch *batch = &worker->batch;
+    if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
+        return false;
+    if (batch->count == 0)
+        return idle(worker, err);
+    worker->looked_ms = monotonic_ms();
+    metrics_stages_begin(worker->metrics);
+    FAILPOINT("taken");
+    if (!decode_batch(worker, err))
+        return false;
+    FAILPOINT("decoded");
+    if (!store_parts(worker, 0, batch->count, err))
+        return false;
+    if (!planted_bug("reply-first") && !reply(worker, err))
+        return false;
+    FAILPOINT("replied");
+    worker->attempted = (struct source){0};
+    batch_clear(batch);
+    /* The transaction is published, but its producer may have a late request on the way. */
+    return !producer_tainted(worker->producer) ||
+           error_set(err, FAULT_REBUILD, "producer-tainted",
+                     "a request to the broker went unanswered and may come late: the producer is "
+                     "replaced");
+}
+
+void round_leave(struct worker *worker) {
+    struct error err = {0};
+    batch_forget(&worker->batch);
+    if (!worker->pg || !pg_rollback(worker->pg))
+        return;
+    if (!forgive_attempt(worker, &err) || (worker->ready && !note_state(worker, true, &err)))
+        log_error(LOG_INFO, "not-noted", LOG_WITH(LOG_TEXT("worker", worker->name)), &err);
+}
