@@ -19,8 +19,9 @@ struct pg {
     PGconn *conn;
     bool warned; /* a WARNING came since the last segment began */
     char warning[200];
-    int pending;   /* queued statements whose result was not taken yet */
-    bool unsynced; /* pg_sync was sent, its answer not taken */
+    char detail[512]; /* of the latest error; may hold anybody's values */
+    int pending;      /* queued statements whose result was not taken yet */
+    bool unsynced;    /* pg_sync was sent, its answer not taken */
 };
 
 /* ---- SQLSTATE to fault: the first row whose prefix fits ---- */
@@ -344,6 +345,8 @@ bool pg_result(struct pg *pg, PGresult **ret, struct error *err) {
         *ret = result;
         return true;
     }
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    snprintf(pg->detail, sizeof pg->detail, "%s", detail ? detail : "");
     if (result)
         pg_result_error(result, "the database refused a statement", err);
     else
@@ -351,6 +354,10 @@ bool pg_result(struct pg *pg, PGresult **ret, struct error *err) {
     PQclear(result);
     pg_rollback(pg);
     return false;
+}
+
+const char *pg_error_detail(const struct pg *pg) {
+    return pg->detail;
 }
 
 bool pg_result_commit(struct pg *pg, struct error *err) {

@@ -1,4 +1,5 @@
-/* Connection, producer, consumer, claim: each is kept when it is still good, and made anew otherwise. */
+/* Connection, producer, consumer, claim: each is kept when it is still good, and made anew
+ * otherwise. */
 #include "common/log.h"
 #include "common/stop.h"
 #include "worker/store.h"

@@ -230,14 +230,33 @@ static void report_refused(const struct command *command, const struct error *er
 
 static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err);
 
-/* The store refuses something of this part: halves it until one command is left, and answers that
- * one as our own mistake. What is not a command can bring nothing to the store that it refuses. */
+/* Where to cut what is refused, and how much stands alone there. At first at a command for a number
+ * that the server named, which is it most likely; a guess that was wrong, or none, leaves halves.
+ */
+static size_t cut_at(const struct worker *worker, size_t first, size_t part, size_t *ret_alone) {
+    const struct batch *batch = &worker->batch;
+    const char *detail = pg_error_detail(worker->pg);
+    size_t size = part == batch->count ? strlen(detail) : 0;
+    *ret_alone = 1;
+    for (size_t i = first; size > 0 && i < first + part; i++) {
+        struct slice number = command_number(&batch->commands[i]);
+        if (number.size > 0 && memmem(detail, size, number.data, number.size))
+            return i;
+    }
+    *ret_alone = 0;
+    return first + part / 2;
+}
+
+/* The store refuses something of this part: cuts it until one command is left, and answers that one
+ * as our own mistake. What is not a command can bring nothing to the store that it refuses. */
 static bool isolate(struct worker *worker, size_t first, size_t part, struct error *err) {
     struct command *command = &worker->batch.commands[first];
-    size_t half = part / 2;
-    if (part > 1)
-        return store_parts(worker, first, half, err) &&
-               store_parts(worker, first + half, part - half, err);
+    if (part > 1) {
+        size_t alone, cut = cut_at(worker, first, part, &alone), rest = cut + alone;
+        return store_parts(worker, first, cut - first, err) &&
+               store_parts(worker, cut, alone, err) &&
+               store_parts(worker, rest, first + part - rest, err);
+    }
     if (command->handling != HANDLE_COMMAND)
         return false;
     report_refused(command, err);
@@ -247,8 +266,8 @@ static bool isolate(struct worker *worker, size_t first, size_t part, struct err
 
 static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err) {
     bool refused;
-    return try_part(worker, first, part, &refused, err) &&
-           (!refused || isolate(worker, first, part, err));
+    return part == 0 || (try_part(worker, first, part, &refused, err) &&
+                         (!refused || isolate(worker, first, part, err)));
 }
 
 bool round_run(struct worker *worker, struct error *err) {

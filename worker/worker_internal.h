@@ -1,5 +1,5 @@
-/* What the files of a worker thread share: the loop (worker.c), a round of it (round.c), and the way
- * back from trouble (recovery.c). */
+/* What the files of a worker thread share: the loop (worker.c), a round of it (round.c), and the
+ * way back from trouble (recovery.c). */
 #ifndef SIPTRUNK_WORKER_WORKER_INTERNAL_H
 #define SIPTRUNK_WORKER_WORKER_INTERNAL_H
 

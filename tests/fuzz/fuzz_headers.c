@@ -131,7 +131,7 @@ static void reply_to(const rd_kafka_headers_t *headers, struct arena *arena) {
          .dead_reason = REASON_SCHEMA,
          .dead_stage = "decode"},
     };
-    struct batch batch = {.arena = arena, .commands = both, .count = 2};
+    struct batch batch = {.arena = arena, .commands = both, .count = 2, .part_count = 2};
     struct dead_letter_topic letter = {
         .commands = commands, .name = letters, .max_message_bytes = MAX_BYTES};
     struct reply_topic topics[] = {

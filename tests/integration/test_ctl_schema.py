@@ -148,6 +148,7 @@ REFUSED = [
     ("partition_position_next_offset", position(next_offset=-1)),
     ("partition_position_committed_offset", position(committed_offset=-1)),
     ("partition_position_epoch", position(epoch=-1)),
+    ("partition_position_claims", position(claims_without_progress=-1)),
     ("record_attempt_pk", "insert into siptrunk.record_attempt values ('t', 0, 1, 1)"),
     ("record_attempt_offset", "update siptrunk.record_attempt set \"offset\" = -1"),
     ("record_attempt_attempts", "update siptrunk.record_attempt set attempts = -1"),
