@@ -17,6 +17,7 @@ enum {
 
 struct pg {
     PGconn *conn;
+    int pid;     /* of the backend; libpq forgets it when the connection is lost */
     bool warned; /* a WARNING came since the last segment began */
     char warning[200];
     char detail[512]; /* of the latest error; may hold anybody's values */
@@ -246,6 +247,7 @@ struct pg *pg_connect(const char *conninfo, const char *application_name, const 
     if (!ok)
         refine_connect_error(err);
     if (ok) {
+        pg->pid = PQbackendPID(pg->conn);
         PQsetNoticeReceiver(pg->conn, on_notice, pg);
         PQsetnonblocking(pg->conn, 1);
         ok = set_up_session(pg, settings, statements, statement_count, err);
@@ -268,7 +270,7 @@ bool pg_usable(const struct pg *pg) {
 }
 
 int pg_backend_pid(const struct pg *pg) {
-    return PQbackendPID(pg->conn);
+    return pg->pid;
 }
 
 /* ---- the pipeline ---- */

@@ -93,8 +93,7 @@ def test_every_request_and_answer_of_a_transaction_under_load(stack, rng):
 
     def all_strike():
         if {name for (_, name), _ in missing()} == {"OffsetFetch"}:  # asked for on the way back from trouble only
-            stack.rows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
-                       " and pid <> pg_backend_pid()")
+            stack.end_sessions()
         return load.error or not missing()
 
     harness.wait_for(lambda: f"every fault strikes: {missing()}", all_strike, STRUCK_S, 0.5)

@@ -59,8 +59,16 @@ class Work:
         self.load.start()
 
     def strike(self, faults):
+        """Until each has struck as often as it should. What has not after a while may need a way back from trouble."""
+        began = time.monotonic()
+
+        def all_struck():
+            if time.monotonic() - began > STRUCK_S / 4:
+                self.stack.end_sessions()
+            return self.load.error or all(fault.hits >= fault.times for fault in faults.values())
+
         harness.wait_for(lambda: f"every fault strikes, but {[key for key, f in faults.items() if f.hits < f.times]}",
-                         lambda: self.load.error or all(fault.hits >= fault.times for fault in faults.values()), STRUCK_S)
+                         all_struck, STRUCK_S, 1)
 
     def finish(self, but=()):
         """But: names of findings that are to be expected."""

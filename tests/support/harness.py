@@ -491,6 +491,11 @@ class Stack:
         with self.connect() as db:
             return db.execute(statement, values).rowcount
 
+    def end_sessions(self):
+        """As an administrator may: every worker has to find its way back."""
+        self.rows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+                  " and pid <> pg_backend_pid()")
+
     # -- workers
 
     def worker(self, instance="w1", environment=None, ready=True, words=(), **settings):
