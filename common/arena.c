@@ -33,6 +33,7 @@ struct arena {
     size_t max_bytes;
     size_t capacity;
     size_t used;
+    bool failed;
 };
 
 struct arena *arena_new(size_t max_bytes) {
@@ -60,6 +61,7 @@ void arena_reset(struct arena *arena) {
     }
     arena->current = arena->first;
     arena->used = 0;
+    arena->failed = false;
 }
 
 struct arena_mark arena_mark(const struct arena *arena) {
@@ -79,6 +81,7 @@ void arena_rewind(struct arena *arena, struct arena_mark mark) {
         chunk->used = kept;
     }
     arena->used = mark.used;
+    arena->failed = false;
 }
 
 /* The next chunk with room for size bytes: one that is kept, else a new one, else NULL. */
@@ -104,15 +107,20 @@ static struct chunk *chunk_with_room(struct arena *arena, size_t size) {
     return chunk;
 }
 
+static void *fail(struct arena *arena) {
+    arena->failed = true;
+    return NULL;
+}
+
 void *arena_alloc(struct arena *arena, size_t size) {
     if (size > arena->max_bytes)
-        return NULL;
+        return fail(arena);
     size_t rounded = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     if (rounded == 0)
         rounded = ALIGNMENT;
     struct chunk *chunk = chunk_with_room(arena, rounded);
     if (!chunk)
-        return NULL;
+        return fail(arena);
     arena->current = chunk;
     void *memory = chunk->bytes + chunk->used;
     ASAN_UNPOISON_MEMORY_REGION(memory, size);
@@ -124,7 +132,7 @@ void *arena_alloc(struct arena *arena, size_t size) {
 void *arena_array(struct arena *arena, size_t count, size_t size) {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes))
-        return NULL;
+        return fail(arena);
     return arena_alloc(arena, bytes);
 }
 
@@ -149,6 +157,10 @@ struct slice arena_printf(struct arena *arena, const char *format, ...) {
         vsnprintf(text, (size_t)size + 1, format, again);
     va_end(again);
     return text ? (struct slice){.data = text, .size = (size_t)size} : SLICE_NONE;
+}
+
+bool arena_failed(const struct arena *arena) {
+    return arena->failed;
 }
 
 size_t arena_capacity(const struct arena *arena) {

@@ -35,6 +35,10 @@ void *arena_array(struct arena *arena, size_t count, size_t size) MUST_CHECK;
 struct slice arena_copy(struct arena *arena, struct slice text) MUST_CHECK;
 struct slice arena_printf(struct arena *arena, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* Whether any of these has failed since the last reset or rewinding: for who lets a text be absent
+ * where none could be made, and asks once, at the end. */
+bool arena_failed(const struct arena *arena);
+
 /* Bytes held in chunks now, and handed out since the last reset. */
 size_t arena_capacity(const struct arena *arena);
 size_t arena_used(const struct arena *arena);

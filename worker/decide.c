@@ -326,6 +326,8 @@ bool decide_batch(const struct decider *decider, struct working_set *set, struct
         if (commands[i].handling == HANDLE_COMMAND &&
             !decide_command(decider, set, &commands[i], now_us, err))
             return false;
+        if (arena_failed(set->arena)) /* a message is missing */
+            return out_of_memory(err);
     }
     return true;
 }

@@ -24,20 +24,24 @@ static struct uuid derived_id(const struct decoder *decoder, const struct source
                    (struct slice){.data = name, .size = (size_t)size});
 }
 
-static void make_dead_letter(struct command *command, struct arena *arena, enum reason reason,
-                             const char *message) {
+static bool make_dead_letter(struct command *command, struct arena *arena, enum reason reason,
+                             const char *message, struct error *err) {
     command->handling = HANDLE_DEAD_LETTER;
     command->dead_reason = reason;
     command->dead_stage = "decode";
     command->dead_message = arena_copy(arena, slice_of(message));
+    return command->dead_message.data || out_of_memory(err);
 }
 
 /* ---- the stage ---- */
 
-void decode_give_up(const struct record *record, struct arena *arena, struct command *ret) {
+bool decode_give_up(const struct record *record, struct arena *arena, struct command *ret,
+                    struct error *err) {
     *ret = (struct command){.record = *record};
-    make_dead_letter(ret, arena, REASON_BUG, "the worker died of this record again and again");
+    bool ok = make_dead_letter(ret, arena, REASON_BUG,
+                               "the worker died of this record again and again", err);
     ret->dead_stage = "intake";
+    return ok;
 }
 
 bool decode_record(const struct decoder *decoder, const struct record *record, struct arena *arena,
@@ -54,29 +58,25 @@ bool decode_record(const struct decoder *decoder, const struct record *record, s
     uint64_t fingerprint;
     struct slice body;
     struct error why = {0};
-    if (!framing_parse(record->value, &fingerprint, &body, &why)) {
-        make_dead_letter(ret, arena, REASON_SCHEMA, why.message);
-        return true;
-    }
+    if (!framing_parse(record->value, &fingerprint, &body, &why))
+        return make_dead_letter(ret, arena, REASON_SCHEMA, why.message, err);
     const struct avro_plan *plan = schema_set_find(decoder->schemas, fingerprint);
     if (!plan) {
         snprintf(why.message, sizeof why.message,
                  "no schema with fingerprint %016" PRIx64
                  " is known; put its .avsc into schema.dir",
                  fingerprint);
-        make_dead_letter(ret, arena, REASON_SCHEMA, why.message);
-        return true;
+        return make_dead_letter(ret, arena, REASON_SCHEMA, why.message, err);
     }
     struct avro_decoded decoded;
     if (!avro_plan_run(plan, body, arena, &decoded, &why)) {
         if (why.fault != FAULT_INPUT)
             return out_of_memory(err);
-        make_dead_letter(ret, arena, reason_by_name(why.id), why.message);
-        return true;
+        return make_dead_letter(ret, arena, reason_by_name(why.id), why.message, err);
     }
     ret->type = command_type_of(decoded.record);
     ret->values = decoded.values;
-    if (!validate_command(ret, arena))
+    if (!validate_command(ret, arena) || arena_failed(arena))
         return out_of_memory(err);
     return command_mac(ret, decoder->digests, digests_mac_key_id(decoder->digests), arena, ret->mac,
                        err);

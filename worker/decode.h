@@ -18,7 +18,9 @@ struct decoder {
 bool decode_record(const struct decoder *decoder, const struct record *record, struct arena *arena,
                    struct command *ret, struct error *err) MUST_CHECK;
 
-/* A record that is not to be decoded, since the process died of it again and again. */
-void decode_give_up(const struct record *record, struct arena *arena, struct command *ret);
+/* A record that is not to be decoded, since the process died of it again and again; fails as
+ * decode_record does. */
+bool decode_give_up(const struct record *record, struct arena *arena, struct command *ret,
+                    struct error *err) MUST_CHECK;
 
 #endif

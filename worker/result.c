@@ -91,6 +91,7 @@ struct result_encoder {
     avro_value_t fields[FIELD_COUNT];
     uint64_t fingerprint;
     struct digests *digests;
+    char event_id[UUID_TEXT_SIZE + 1]; /* here, since avro-c would keep a pointer to it */
     char *buffer;
     size_t buffer_size;
     bool failed; /* a set call of avro-c failed: out of memory */
@@ -114,6 +115,14 @@ static bool bind_fields(struct result_encoder *encoder, struct error *err) {
     return true;
 }
 
+static bool new_record(struct result_encoder *encoder, struct error *err) {
+    if (avro_generic_value_new(encoder->class, &encoder->record)) {
+        encoder->record.iface = NULL;
+        return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the result encoder");
+    }
+    return bind_fields(encoder, err);
+}
+
 static bool encoder_init(struct result_encoder *encoder, struct slice schema_json,
                          struct error *err) {
     if (!avro_fingerprint(schema_json, &encoder->fingerprint, err))
@@ -123,10 +132,9 @@ static bool encoder_init(struct result_encoder *encoder, struct slice schema_jso
     encoder->class = avro_generic_class_from_schema(encoder->schema);
     encoder->buffer = malloc(FIRST_BUFFER);
     encoder->buffer_size = FIRST_BUFFER;
-    if (!encoder->class || !encoder->buffer ||
-        avro_generic_value_new(encoder->class, &encoder->record))
+    if (!encoder->class || !encoder->buffer)
         return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for the result encoder");
-    return bind_fields(encoder, err);
+    return new_record(encoder, err);
 }
 
 struct result_encoder *result_encoder_new(struct slice schema_json, struct digests *digests,
@@ -166,7 +174,8 @@ static void note(struct result_encoder *encoder, int failed) {
     encoder->failed |= failed != 0;
 }
 
-/* avro-c keeps a pointer, no copy; its sizes of strings count a NUL that it never reads. */
+/* avro-c keeps a pointer, no copy: where it copies, it does not look whether it got memory. Its
+ * sizes of strings count a NUL that it never reads. */
 static void set_text(struct result_encoder *encoder, avro_value_t *value, struct slice text) {
     avro_wrapped_buffer_t buffer;
     note(encoder, avro_wrapped_buffer_new(&buffer, text.data ? text.data : "", text.size + 1));
@@ -341,13 +350,10 @@ static void fill_list(struct result_encoder *encoder, const struct list_request 
 
 static void fill(struct result_encoder *encoder, const struct command *command,
                  const struct result *result) {
-    char event_id[UUID_TEXT_SIZE + 1];
     encoder->failed = false;
     note(encoder, avro_value_reset(&encoder->record));
-    uuid_format(&result->event_id, event_id);
-    /* The one text that does not outlive this call, so it is copied. */
-    note(encoder,
-         avro_value_set_string_len(&encoder->fields[F_EVENT_ID], event_id, sizeof event_id));
+    uuid_format(&result->event_id, encoder->event_id);
+    text(encoder, F_EVENT_ID, slice_of(encoder->event_id));
     fill_envelope(encoder, command);
     text(encoder, F_OUTCOME, slice_of(outcome_name(result->outcome)));
     integer(encoder, F_STATUS_CODE, result->status_code);
@@ -365,8 +371,9 @@ static void fill(struct result_encoder *encoder, const struct command *command,
     long_integer(encoder, F_APPLIED_AT, result->applied_at);
     /* An empty chain is one zero byte at the end: the body before the chain is all but that byte.
      */
-    char none = 0;
-    note(encoder, avro_value_set_bytes(&encoder->fields[F_CHAIN], &none, 0));
+    avro_wrapped_buffer_t none;
+    note(encoder, avro_wrapped_buffer_new(&none, "", 0));
+    note(encoder, avro_value_give_bytes(&encoder->fields[F_CHAIN], &none));
 }
 
 /* Writes the record into the encoder's buffer, which grows up to MAX_BUFFER. */
@@ -399,9 +406,13 @@ bool result_encode(struct result_encoder *encoder, const struct command *command
                    struct arena *arena, struct slice *ret_body, uint8_t ret_chain[SHA256_SIZE],
                    struct error *err) {
     size_t size = 0;
+    if (!encoder->record.iface && !new_record(encoder, err))
+        return false;
     fill(encoder, command, result);
-    if (encoder->failed)
+    if (encoder->failed) {
+        encoder->record.iface = NULL; /* half of an element: avro-c can neither reset nor free it */
         return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a result");
+    }
     if (!write_record(encoder, &size, err))
         return false;
     bool chained = result->account_sequence > 0;

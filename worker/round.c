@@ -59,9 +59,9 @@ static bool decode_carefully(struct worker *worker, const struct decoder *decode
     bool give_up;
     if (!note_attempt(worker, &record.source, &give_up, err))
         return false;
-    if (give_up)
-        decode_give_up(&record, batch->arena, &batch->commands[0]);
-    else if (!decode_record(decoder, &record, batch->arena, &batch->commands[0], err))
+    struct command *command = &batch->commands[0];
+    if (!(give_up ? decode_give_up(&record, batch->arena, command, err)
+                  : decode_record(decoder, &record, batch->arena, command, err)))
         return false;
     batch->decoded = 1;
     batch->answered = arena_mark(batch->arena);

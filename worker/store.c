@@ -154,6 +154,9 @@ static bool seal_password(const struct channel *channel, struct vault *vault, st
 static bool add_channel(struct pg_array arrays[C_COUNT], const struct channel *channel,
                         struct vault *vault, struct arena *arena, struct error *err) {
     struct sealed sealed = {0};
+    struct slice settings_text = settings_json(channel, arena);
+    if (!settings_text.data)
+        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
     if (channel->new_password.data && !seal_password(channel, vault, arena, &sealed, err))
         return false;
     pg_array_add_uuid(&arrays[C_ACCOUNT], &channel->account_id);
@@ -163,7 +166,7 @@ static bool add_channel(struct pg_array arrays[C_COUNT], const struct channel *c
     pg_array_add_text(&arrays[C_KEY_ID], sealed.key_id);
     pg_array_add_text(&arrays[C_NONCE], sealed.nonce);
     pg_array_add_text(&arrays[C_CIPHERTEXT], sealed.ciphertext);
-    pg_array_add_text(&arrays[C_SETTINGS], settings_json(channel, arena));
+    pg_array_add_text(&arrays[C_SETTINGS], settings_text);
     return true;
 }
 
