@@ -1,10 +1,11 @@
 # The acceptance cases of tests/acceptance/*.json, each run through the decide stage and through the whole worker.
 if(TARGET siptrunk_worker)
-  add_library(acceptance_support STATIC acceptance/case_file.c acceptance/decide_run.c support/avro_write.c support/memory_load.c)
+  add_library(acceptance_support STATIC acceptance/case_file.c acceptance/case_run.c
+    acceptance/decide_run.c support/avro_write.c support/memory_load.c)
   target_link_libraries(acceptance_support PUBLIC siptrunk_worker PkgConfig::cmocka)
   target_compile_definitions(acceptance_support PUBLIC SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
-  foreach(name IN ITEMS test_decide test_catalogue test_batches)
+  foreach(name IN ITEMS test_decide test_catalogue test_batches test_memory)
     add_executable(acceptance_${name} acceptance/${name}.c)
     target_link_libraries(acceptance_${name} PRIVATE acceptance_support)
     set_target_properties(acceptance_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
@@ -12,6 +13,13 @@ if(TARGET siptrunk_worker)
     add_test(NAME acceptance.${short} COMMAND acceptance_${name})
     set_tests_properties(acceptance.${short} PROPERTIES TIMEOUT 120 LABELS acceptance
       ENVIRONMENT "ASAN_OPTIONS=handle_segv=2:detect_leaks=1;UBSAN_OPTIONS=print_stacktrace=1")
+  endforeach()
+
+  # What our own code asks for memory, and what hears it where database and broker would be.
+  target_sources(acceptance_test_memory PRIVATE support/failing_memory.c)
+  foreach(name IN ITEMS malloc calloc realloc strdup arena_alloc arena_array arena_copy arena_printf pg_queue pg_sync
+      pg_rollback producer_begin producer_send producer_commit getrandom)
+    target_link_options(acceptance_test_memory PRIVATE "-Wl,--wrap=${name}")
   endforeach()
 
   add_server_test(acceptance.end_to_end acceptance/test_end_to_end.py "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" 120)

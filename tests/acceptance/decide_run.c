@@ -6,8 +6,6 @@
 #include "common/embedded.h"
 #include "common/framing.h"
 #include "tests/support/avro_write.h"
-#include "worker/decide.h"
-#include "worker/decode.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -192,15 +190,23 @@ static void keep_answer(const struct command *command, struct answer *answer) {
     snprintf(answer->subject, sizeof answer->subject, SLICE_FMT, SLICE_ARG(subject));
 }
 
+struct decoder decide_run_decoder(const struct decide_run *run) {
+    return (struct decoder){
+        .schemas = run->schemas, .digests = run->digests, .cluster_id = slice_of("cluster")};
+}
+
+struct decider decide_run_decider(const struct decide_run *run) {
+    return (struct decider){.digests = run->digests,
+                            .encoder = run->encoder,
+                            .can_keep_secrets = run->can_keep_secrets};
+}
+
 static void run_batch(struct decide_run *run, struct memory *memory, const struct sent *sent,
                       struct answer *answers, size_t count, int64_t clock_us) {
     struct error err = {0};
     struct working_set set;
-    struct decoder decoder = {
-        .schemas = run->schemas, .digests = run->digests, .cluster_id = slice_of("cluster")};
-    struct decider decider = {.digests = run->digests,
-                              .encoder = run->encoder,
-                              .can_keep_secrets = run->can_keep_secrets};
+    struct decoder decoder = decide_run_decoder(run);
+    struct decider decider = decide_run_decider(run);
     struct command *commands = calloc(count, sizeof *commands);
     arena_reset(run->arena);
     assert_true(working_set_init(&set, run->arena, count));

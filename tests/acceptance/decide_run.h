@@ -6,7 +6,8 @@
 
 #include "common/buffer.h"
 #include "tests/support/memory_load.h"
-#include "worker/command.h"
+#include "worker/decide.h"
+#include "worker/decode.h"
 
 struct decide_run;
 
@@ -26,6 +27,10 @@ void decide_run_set_mac_keys(struct decide_run *run, const char *current, const 
 
 /* Whether passwords can be kept; they can until this says otherwise. */
 void decide_run_keep_secrets(struct decide_run *run, bool can_keep_secrets);
+
+/* What the stages are run with, for those who call them themselves. */
+struct decoder decide_run_decoder(const struct decide_run *run);
+struct decider decide_run_decider(const struct decide_run *run);
 
 extern const char decide_run_topic[];
 extern const int64_t decide_run_now_us;

@@ -2,8 +2,7 @@
  * batch for each command while the clock goes back, and all records delivered once more. What the
  * results share whatever the command (ids, sequence, chain, ledger row) is looked at for each of
  * them. */
-#include "tests/acceptance/case_file.h"
-#include "tests/acceptance/decide_run.h"
+#include "tests/acceptance/case_run.h"
 
 #include <openssl/sha.h>
 
@@ -19,40 +18,6 @@
 enum { MAX_STEPS = 256 };
 
 static struct decide_run *world;
-
-static void make_world(const struct case_list *list) {
-    world = decide_run_new();
-    for (size_t i = 0; i < list->count; i++) {
-        for (size_t k = 0; k < json_array_size(list->cases[i].steps); k++) {
-            const json_t *step = json_array_get(list->cases[i].steps, k);
-            if (json_object_get(step, "send"))
-                decide_run_add_writer(world, step);
-        }
-    }
-    decide_run_begin(world);
-}
-
-static void make_record(const json_t *steps, size_t index, struct sent *sent) {
-    const json_t *step = json_array_get(steps, index);
-    const json_t *again = json_object_get(step, "redeliver");
-    if (again)
-        sent[index].record = sent[json_integer_value(again)].record;
-    else
-        decide_run_make(world, step, (int64_t)index + 100, &sent[index]);
-}
-
-static struct memory *new_memory(const struct acceptance_case *one) {
-    struct memory *memory = memory_new();
-    size_t i;
-    json_t *line;
-    json_array_foreach(one->inventory, i, line) {
-        memory_add(memory, line);
-    }
-    json_array_foreach(one->edits, i, line) {
-        memory_edit(memory, line);
-    }
-    return memory;
-}
 
 /* ---- comparing ---- */
 
@@ -361,7 +326,7 @@ static void check_named_rows(struct checker *checker, const char *place, json_t 
 
 static void check_views(struct checker *checker, const char *place) {
     const struct acceptance_case *one = checker->one;
-    struct memory *before = new_memory(one);
+    struct memory *before = case_run_memory(one);
     json_t *numbers = memory_number_view(checker->memory);
     json_t *channels = memory_channel_view(checker->memory);
     json_t *results = memory_result_view(checker->memory);
@@ -414,11 +379,10 @@ static void run_case(void **state) {
     size_t count = json_array_size(one->steps);
     struct sent sent[MAX_STEPS] = {0};
     assert_in_range(count, 1, MAX_STEPS);
-    for (size_t i = 0; i < count; i++)
-        make_record(one->steps, i, sent);
+    case_run_records(world, one, sent);
     decide_run_keep_secrets(world, !one->without_secrets);
 
-    struct checker checker = {.one = one, .memory = new_memory(one), .ledger = json_array()};
+    struct checker checker = {.one = one, .memory = case_run_memory(one), .ledger = json_array()};
     struct answer *together = decide_run_all(world, checker.memory, sent, count, count, 0);
     for (size_t i = 0; i < count; i++)
         check_step(&checker, i, sent, together);
@@ -431,7 +395,7 @@ static void run_case(void **state) {
     check_views(&checker, "after all were delivered again");
     memory_free(checker.memory);
 
-    checker.memory = new_memory(one);
+    checker.memory = case_run_memory(one);
     struct answer *apart = decide_run_all(world, checker.memory, sent, count, 1,
                                           is_about_one_account(&checker) ? 1000000 : 0);
     expect_same_answers(one, "in batches of one", together, apart, count);
@@ -449,7 +413,7 @@ static void run_case(void **state) {
 int main(void) {
     struct case_list *list = case_list_load();
     struct CMUnitTest *tests = calloc(list->count, sizeof *tests);
-    make_world(list);
+    world = case_run_new(list);
     for (size_t i = 0; i < list->count; i++)
         tests[i] = (struct CMUnitTest){
             .name = list->cases[i].name, .test_func = run_case, .initial_state = &list->cases[i]};
