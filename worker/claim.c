@@ -339,14 +339,20 @@ bool claim_note(struct pg *pg, struct arena *arena, const struct position *posit
     return run(pg, NOTE, params, 5, err);
 }
 
-bool claim_attempt(struct pg *pg, const struct source *record, int *ret_attempts,
-                   struct error *err) {
+/* One statement about a record. */
+static bool about_record(struct pg *pg, enum statement statement, const struct source *record,
+                         PGresult **ret, struct error *err) {
     char partition[4], offset[8];
     struct pg_param params[] = {pg_param_text(record->topic),
                                 pg_param_int4(record->partition, partition),
                                 pg_param_int8(record->offset, offset)};
+    return pg_query(pg, &claim_statements[statement], params, 3, ret, err);
+}
+
+bool claim_attempt(struct pg *pg, const struct source *record, int *ret_attempts,
+                   struct error *err) {
     PGresult *result;
-    if (!pg_query(pg, &claim_statements[ATTEMPT], params, 3, &result, err))
+    if (!about_record(pg, ATTEMPT, record, &result, err))
         return false;
     *ret_attempts = pg_int4(result, 0, 0);
     PQclear(result);
@@ -354,9 +360,9 @@ bool claim_attempt(struct pg *pg, const struct source *record, int *ret_attempts
 }
 
 bool claim_forgive(struct pg *pg, const struct source *record, struct error *err) {
-    char partition[4], offset[8];
-    struct pg_param params[] = {pg_param_text(record->topic),
-                                pg_param_int4(record->partition, partition),
-                                pg_param_int8(record->offset, offset)};
-    return run(pg, FORGIVE, params, 3, err);
+    PGresult *result;
+    if (!about_record(pg, FORGIVE, record, &result, err))
+        return false;
+    PQclear(result);
+    return true;
 }

@@ -3,20 +3,12 @@
 
 #include <inttypes.h>
 
-static void reset_ends(struct consumer *consumer) {
-    size_t count;
-    struct position *positions = consumer_positions(consumer, &count);
-    for (size_t i = 0; i < count; i++)
-        positions[i].batch_end = -1;
-}
-
 /* Offsets only grow within a partition; anything else means that the consumer was not where we put
  * it. */
 static bool note_position(struct consumer *consumer, const rd_kafka_message_t *message,
                           struct error *err) {
     struct position *position = consumer_position_of(consumer, message);
     if (position && message->offset >= position->read_next) {
-        position->batch_end = message->offset + 1;
         position->read_next = message->offset + 1;
         return true;
     }
@@ -40,9 +32,20 @@ static bool may_kill(struct consumer *consumer, const rd_kafka_message_t *messag
            message->offset < position->careful_until;
 }
 
+static void mark_part(struct consumer *consumer, struct batch *batch, size_t first, size_t part) {
+    size_t count;
+    struct position *positions = consumer_positions(consumer, &count);
+    for (size_t i = 0; i < count; i++)
+        positions[i].batch_end = -1;
+    for (size_t i = first; i < first + part; i++)
+        consumer_position_of(consumer, batch->messages[i])->batch_end =
+            batch->messages[i]->offset + 1;
+    batch->part_first = first;
+    batch->part_count = part;
+}
+
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) {
-    reset_ends(consumer);
     while (batch->count < batch->max_count && batch->bytes < batch->max_bytes && !batch->careful) {
         rd_kafka_message_t *message = NULL;
         if (!next_message(consumer, timeout_ms, batch, &message, err))
@@ -60,19 +63,15 @@ bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch
         if (!note_position(consumer, message, err))
             return false;
     }
+    mark_part(consumer, batch, 0, batch->count);
     if (batch->count > 0)
         batch->group = rd_kafka_consumer_group_metadata(consumer_handle(consumer));
     return true;
 }
 
 void intake_part(struct consumer *consumer, struct batch *batch, size_t first, size_t count) {
-    batch->part_first = first;
-    batch->part_count = count;
-    reset_ends(consumer);
-    for (size_t i = first; i < first + count; i++) {
-        struct position *position = consumer_position_of(consumer, batch->messages[i]);
-        position->batch_end = batch->messages[i]->offset + 1;
-    }
+    if (batch->part_first != first || batch->part_count != count)
+        mark_part(consumer, batch, first, count);
 }
 
 struct record intake_record(const rd_kafka_message_t *message) {

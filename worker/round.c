@@ -51,33 +51,19 @@ static bool note_attempt(struct worker *worker, const struct source *source, boo
     return true;
 }
 
-/* In a batch of one record, which may kill the process. */
-static bool decode_carefully(struct worker *worker, const struct decoder *decoder,
-                             struct error *err) {
-    struct batch *batch = &worker->batch;
-    struct record record = intake_record(batch->messages[0]);
-    bool give_up;
-    if (!note_attempt(worker, &record.source, &give_up, err))
-        return false;
-    struct command *command = &batch->commands[0];
-    if (!(give_up ? decode_give_up(&record, batch->arena, command, err)
-                  : decode_record(decoder, &record, batch->arena, command, err)))
-        return false;
-    batch->decoded = 1;
-    batch->answered = arena_mark(batch->arena);
-    return true;
-}
-
 static bool decode_batch(struct worker *worker, struct error *err) {
     struct batch *batch = &worker->batch;
     const struct decoder decoder = {.schemas = worker->shared->schemas,
                                     .digests = worker->digests,
                                     .cluster_id = slice_of(worker->shared->cluster_id)};
-    if (batch->careful)
-        return decode_carefully(worker, &decoder, err);
+    bool give_up = false;
     for (size_t i = 0; i < batch->count; i++) {
         struct record record = intake_record(batch->messages[i]);
-        if (!decode_record(&decoder, &record, batch->arena, &batch->commands[i], err))
+        struct command *command = &batch->commands[i];
+        if (batch->careful && !note_attempt(worker, &record.source, &give_up, err))
+            return false;
+        if (!(give_up ? decode_give_up(&record, batch->arena, command, err)
+                      : decode_record(&decoder, &record, batch->arena, command, err)))
             return false;
         batch->decoded = i + 1;
     }
@@ -189,7 +175,6 @@ static bool store_part(struct worker *worker, size_t first, size_t part, struct 
     struct batch *batch = &worker->batch;
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
-    metrics_stages_begin(worker->metrics);
     arena_rewind(batch->arena, batch->answered);
     intake_part(worker->consumer, batch, first, part);
     if (!load_and_decide(worker, positions, count, err))
@@ -211,6 +196,7 @@ static bool try_part(struct worker *worker, size_t first, size_t part, bool *ret
     if (store_part(worker, first, part, err))
         return true;
     *ret_refused = err->fault == FAULT_STATEMENT && pg_rollback(worker->pg);
+    metrics_stages_begin(worker->metrics); /* what was refused counts for no stage */
     return *ret_refused;
 }
 

@@ -3,8 +3,6 @@ cut off or refused, one after the other and under load. SIPTRUNK_FAULT_ROUNDS ma
 SIPTRUNK_TEST_SEED makes the same choices again."""
 
 import collections
-import os
-import random
 
 import pytest
 
@@ -12,34 +10,11 @@ import check
 import harness
 import network
 import proxy
+from network import BATCH, RECORDS_PER_S, RECOVERY_S, STRUCK_S, link, rng, rounds, stack  # noqa: F401
 from traffic import Load
 
-ROUNDS = float(os.environ.get("SIPTRUNK_FAULT_ROUNDS", "1"))
-RECORDS_PER_S = 60  # and lane
-BATCH = 10
-RECOVERY_S = 60
-STRUCK_S = 120 * max(1, ROUNDS)
 BUG = "tainted-producer"  # the producer is kept although a request of it went unanswered
 REFUSED = {47, 90}  # INVALID_PRODUCER_EPOCH, PRODUCER_FENCED
-
-
-@pytest.fixture(scope="module")
-def link():
-    with network.behind_proxies("network-run") as made:
-        yield made
-
-
-@pytest.fixture
-def stack(link):
-    with network.Stack(link) as made:
-        yield made
-
-
-@pytest.fixture
-def rng():
-    seed = harness.seed()
-    print(f"seed {seed}, {ROUNDS:g} rounds")
-    return random.Random(seed)
 
 
 def worker(stack, instance="w1", bug=None, **settings):
@@ -55,10 +30,6 @@ def short_transactions(ms):
 
 def short_sessions():
     return {"kafka__session__timeout__ms": 1500, "kafka__heartbeat__interval__ms": 300}
-
-
-def rounds(count):
-    return max(1, round(count * ROUNDS))
 
 
 # What is done to a frame: rows of the matrix below, with the sides where it makes sense.

@@ -5,7 +5,6 @@ import collections
 import inspect
 import itertools
 import os
-import random
 import re
 import time
 
@@ -16,34 +15,11 @@ import check
 import harness
 import network
 import proxy
+from network import BATCH, RECORDS_PER_S, RECOVERY_S, STRUCK_S, link, rng, rounds, stack  # noqa: F401
 from traffic import Load
 
-ROUNDS = float(os.environ.get("SIPTRUNK_FAULT_ROUNDS", "1"))
-RECORDS_PER_S = 60  # and lane
-BATCH = 10
-RECOVERY_S = 60
-STRUCK_S = 120 * max(1, ROUNDS)
 ACCOUNTS = 12
 STALL_S = float(os.environ.get("SIPTRUNK_STALL_SECONDS", "5"))
-
-
-@pytest.fixture(scope="module")
-def link():
-    with network.behind_proxies("network-run") as made:
-        yield made
-
-
-@pytest.fixture
-def stack(link):
-    with network.Stack(link) as made:
-        yield made
-
-
-@pytest.fixture
-def rng():
-    seed = harness.seed()
-    print(f"seed {seed}, {ROUNDS:g} rounds")
-    return random.Random(seed)
 
 
 class Work:
@@ -79,10 +55,6 @@ class Work:
         print(check.summary(history))
         assert not findings, f"{len(findings)} findings\n" + "\n".join(map(str, findings[:10]))
         assert all(worker.process.poll() is None for worker in self.workers), "a worker has left"
-
-
-def rounds(count):
-    return max(1, round(count * ROUNDS))
 
 
 CUTS = {"before": proxy.cut_before, "inside": proxy.cut_inside, "behind": proxy.cut_after}

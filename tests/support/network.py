@@ -1,15 +1,23 @@
 """Servers behind proxies, for the tests of network faults. The tests themselves go to the servers directly."""
 
 import contextlib
+import os
 import random
 import socket
 
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import check
 import harness
 import proxy
 from traffic import Traffic
+
+ROUNDS = float(os.environ.get("SIPTRUNK_FAULT_ROUNDS", "1"))
+RECORDS_PER_S = 60  # and lane
+BATCH = 10
+RECOVERY_S = 60
+STRUCK_S = 120 * max(1, ROUNDS)
 
 _LISTENERS = """
 listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied},CONTROLLER://127.0.0.1:{controller}
@@ -108,3 +116,29 @@ class Matrix:
             print(fault.ljust(wide) + "".join(text.rjust(c) for text, c in zip(texts, columns)))
         empty = [(fault, window) for fault, row in self.rows.items() for window, hits in row.items() if hits == 0]
         assert self.rows and not empty, f"never struck: {empty}"
+
+
+# --- for the tests to import ------------------------------------------------------------------------------------------
+
+
+def rounds(count):
+    return max(1, round(count * ROUNDS))
+
+
+@pytest.fixture(scope="module")
+def link():
+    with behind_proxies("network-run") as made:
+        yield made
+
+
+@pytest.fixture
+def stack(link):
+    with Stack(link) as made:
+        yield made
+
+
+@pytest.fixture
+def rng():
+    seed = harness.seed()
+    print(f"seed {seed}, {ROUNDS:g} rounds")
+    return random.Random(seed)
