@@ -163,6 +163,10 @@ bool arena_failed(const struct arena *arena) {
     return arena->failed;
 }
 
+bool arena_exhausted(struct error *err) {
+    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+}
+
 size_t arena_capacity(const struct arena *arena) {
     return arena->capacity;
 }

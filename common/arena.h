@@ -39,6 +39,10 @@ struct slice arena_printf(struct arena *arena, const char *format, ...) PRINTF_L
  * where none could be made, and asks once, at the end. */
 bool arena_failed(const struct arena *arena);
 
+/* Says in *err that the memory of a batch is out, to be tried again (FAULT_RETRY); returns false.
+ */
+bool arena_exhausted(struct error *err);
+
 /* Bytes held in chunks now, and handed out since the last reset. */
 size_t arena_capacity(const struct arena *arena);
 size_t arena_used(const struct arena *arena);

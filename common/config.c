@@ -190,7 +190,7 @@ static bool load_file(struct config *config, const char *path, struct error *err
                          "cannot read the configuration file %s: %s", path, strerror(errno));
     errno = 0;
     bool ok = load_lines(config, in, path, err);
-    if (ok && ferror(in))
+    if (ok && !feof(in)) /* also without memory for a line, which is no error of the stream */
         ok = error_set(err, FAULT_CONFIG, "config-file",
                        "cannot read the configuration file %s: %s", path, strerror(errno));
     fclose(in);

@@ -22,13 +22,15 @@ struct digests {
 
 struct digests *digests_new(struct error *err) {
     struct digests *digests = calloc(1, sizeof *digests);
-    if (digests) {
-        digests->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
-        digests->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-        digests->context = EVP_MD_CTX_new();
-        digests->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    if (!digests) {
+        error_set(err, FAULT_RETRY, "out-of-memory", "no memory for digests");
+        return NULL;
     }
-    if (digests && digests->sha1 && digests->sha256 && digests->context && digests->hmac)
+    digests->sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    digests->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    digests->context = EVP_MD_CTX_new();
+    digests->hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    if (digests->sha1 && digests->sha256 && digests->context && digests->hmac)
         return digests;
     digests_free(digests);
     error_set(err, FAULT_STATE, "libcrypto", "libcrypto does not offer SHA-1, SHA-256 and HMAC");

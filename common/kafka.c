@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,14 +67,47 @@ rd_kafka_conf_t *kafka_conf(const struct config *config, const struct kafka_prop
     return NULL;
 }
 
+static bool number_of(const rd_kafka_conf_t *conf, const char *name, int64_t *ret) {
+    char text[32];
+    size_t size = sizeof text;
+    if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
+        return false;
+    *ret = strtoll(text, NULL, 10);
+    return true;
+}
+
+bool kafka_check_less(const rd_kafka_conf_t *conf, const char *lesser, const char *greater,
+                      struct error *err) {
+    int64_t less, more;
+    if (!number_of(conf, lesser, &less) || !number_of(conf, greater, &more) || less < more)
+        return true;
+    return error_set(err, FAULT_CONFIG, "kafka-property",
+                     "kafka.%s is %" PRId64 " and must be less than kafka.%s, which is %" PRId64,
+                     lesser, less, greater, more);
+}
+
 rd_kafka_t *kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err) {
     char reason[512];
     rd_kafka_t *handle = rd_kafka_new(type, conf, reason, sizeof reason);
     if (!handle) {
+        /* Other codes: a thread could not be had, or the like. */
+        bool invalid = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG;
         rd_kafka_conf_destroy(conf);
-        error_set(err, FAULT_CONFIG, "kafka-client", "cannot create a Kafka client: %s", reason);
+        error_set(err, invalid ? FAULT_CONFIG : FAULT_RETRY, "kafka-client",
+                  invalid ? "the kafka.* keys, with our defaults, do not fit together: %s"
+                          : "cannot create a Kafka client: %s",
+                  reason);
     }
     return handle;
+}
+
+bool kafka_check(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err) {
+    char reason[128];
+    rd_kafka_conf_set(conf, "bootstrap.servers", NULL, reason, sizeof reason); /* calls nobody */
+    rd_kafka_t *handle = kafka_new(type, conf, err);
+    if (handle)
+        rd_kafka_destroy(handle);
+    return handle != NULL;
 }
 
 /* ---- errors ---- */
@@ -93,14 +127,31 @@ static enum fault fault_of_code(rd_kafka_resp_err_t code) {
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
         return FAULT_STATE;
+    case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT:
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
+        return FAULT_CONFIG;
     default:
         return FAULT_RETRY;
     }
 }
 
+/* For what the broker's own limits refuse: the key to change. */
+static const char *advice_for(rd_kafka_resp_err_t code) {
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_INVALID_SESSION_TIMEOUT:
+        return ": kafka.session.timeout.ms must lie between the broker's "
+               "group.min.session.timeout.ms and group.max.session.timeout.ms";
+    case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
+        return ": kafka.transaction.timeout.ms must be at most the broker's "
+               "transaction.max.timeout.ms";
+    default:
+        return "";
+    }
+}
+
 bool kafka_code_error(rd_kafka_resp_err_t code, const char *what, struct error *err) {
-    return error_set(err, fault_of_code(code), "kafka", "%s: %s (%s)", what, rd_kafka_err2str(code),
-                     rd_kafka_err2name(code));
+    return error_set(err, fault_of_code(code), "kafka", "%s: %s (%s)%s", what,
+                     rd_kafka_err2str(code), rd_kafka_err2name(code), advice_for(code));
 }
 
 bool kafka_error(rd_kafka_error_t *error, const char *what, struct error *err) {
@@ -108,8 +159,8 @@ bool kafka_error(rd_kafka_error_t *error, const char *what, struct error *err) {
     enum fault fault = fault_of_code(code);
     if (fault == FAULT_RETRY && rd_kafka_error_is_fatal(error))
         fault = FAULT_REBUILD;
-    error_set(err, fault, "kafka", "%s: %s (%s)", what, rd_kafka_error_string(error),
-              rd_kafka_error_name(error));
+    error_set(err, fault, "kafka", "%s: %s (%s)%s", what, rd_kafka_error_string(error),
+              rd_kafka_error_name(error), advice_for(code));
     rd_kafka_error_destroy(error);
     return false;
 }

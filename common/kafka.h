@@ -21,8 +21,17 @@ struct kafka_property {
 rd_kafka_conf_t *kafka_conf(const struct config *config, const struct kafka_property *defaults,
                             const struct kafka_property *enforced, struct error *err);
 
-/* A handle; consumes conf also on failure. NULL with FAULT_CONFIG. */
+/* A handle; consumes conf also on failure. NULL with FAULT_CONFIG when the properties do not fit
+ * together, with FAULT_RETRY when the system lacks something. */
 rd_kafka_t *kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err);
+
+/* Whether a handle could be had, without a broker; consumes conf. */
+bool kafka_check(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *err) MUST_CHECK;
+
+/* Whether the number of one property is less than that of another; FAULT_CONFIG names both. For
+ * what librdkafka itself does not compare. */
+bool kafka_check_less(const rd_kafka_conf_t *conf, const char *lesser, const char *greater,
+                      struct error *err) MUST_CHECK;
 
 /* Error values from librdkafka's; what: half a sentence. Both return false; the first one consumes
  * error. */

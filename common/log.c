@@ -1,11 +1,13 @@
 /* Log lines: built in one bounded buffer on the stack, written by one write(2), so that lines of
- * several threads and processes never mix. Rotation and shipping are left to whoever reads standard
- * error. */
+ * several threads and processes never mix. Nobody waits for standard error: what it does not take
+ * is left out, and counted. Rotation and shipping are left to whoever reads standard error. */
 #include "common/log.h"
 
 #include "common/text.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -210,16 +212,65 @@ static void put_end(struct line *line, const char *text) {
     line->size += size;
 }
 
-static void write_line(const struct line *line) {
+/* ---- standard error, which may be full, or a pipe that nobody reads ---- */
+
+enum { PATIENCE_MS = 100 };
+
+static struct {
+    pthread_mutex_t lock;
+    bool stuck;       /* it was waited for in vain: no line waits until one passes again */
+    bool torn;        /* the last line is there in part */
+    int64_t left_out; /* lines, since the last one that passed */
+} output = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A pipe that shows as writable takes a line without blocking: none is longer than PIPE_BUF. */
+static bool takes_a_line(void) {
+    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    output.stuck = poll(&fd, 1, output.stuck ? 0 : PATIENCE_MS) == 0;
+    return !output.stuck;
+}
+
+static bool write_bytes(const char *bytes, size_t size) {
     size_t done = 0;
-    while (done < line->size) {
-        ssize_t written = write(STDERR_FILENO, line->bytes + done, line->size - done);
+    while (done < size) {
+        ssize_t written = write(STDERR_FILENO, bytes + done, size - done);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)
-            return; /* nobody to tell */
+            break; /* nobody to tell */
         done += (size_t)written;
     }
+    output.torn = done > 0 && done < size;
+    return done == size;
+}
+
+static void end_line(struct line *line) {
+    if (line->cut)
+        put_end(line, formats[setup.format].cut_mark);
+    put_end(line, formats[setup.format].end);
+}
+
+/* Before the first line that passes again. */
+static bool tell_what_is_left_out(void) {
+    const struct log_field count = LOG_INT("left_out", output.left_out);
+    struct line line = {.size = 0, .cut = false};
+    if (output.torn && !write_bytes("\n", 1))
+        return false;
+    formats[setup.format].put(&line, LOG_WARN, "log-left-out", &count, 1,
+                              "standard error took no lines for a while: these are missing");
+    end_line(&line);
+    return write_bytes(line.bytes, line.size);
+}
+
+static void write_line(const struct line *line) {
+    pthread_mutex_lock(&output.lock);
+    bool told = takes_a_line() && (output.left_out == 0 || tell_what_is_left_out());
+    if (told)
+        output.left_out = 0;
+    /* Anew: the other line may have been the last that fitted. */
+    if (!told || !takes_a_line() || !write_bytes(line->bytes, line->size))
+        output.left_out++;
+    pthread_mutex_unlock(&output.lock);
 }
 
 static void log_message(enum log_level level, const char *event, const struct log_field *fields,
@@ -229,9 +280,7 @@ static void log_message(enum log_level level, const char *event, const struct lo
     line.size = 0;
     line.cut = false;
     formats[setup.format].put(&line, level, event, fields, field_count, message);
-    if (line.cut)
-        put_end(&line, formats[setup.format].cut_mark);
-    put_end(&line, formats[setup.format].end);
+    end_line(&line);
     write_line(&line);
     errno = saved_errno;
 }

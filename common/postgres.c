@@ -20,9 +20,10 @@ struct pg {
     int pid;     /* of the backend; libpq forgets it when the connection is lost */
     bool warned; /* a WARNING came since the last segment began */
     char warning[200];
-    char detail[512]; /* of the latest error; may hold anybody's values */
-    int pending;      /* queued statements whose result was not taken yet */
-    bool unsynced;    /* pg_sync was sent, its answer not taken */
+    char table[64], detail[512]; /* of the latest error; may hold anybody's values */
+    int pending;                 /* queued statements whose result was not taken yet */
+    bool unsynced;               /* pg_sync was sent, its answer not taken */
+    bool silent;                 /* an answer did not come in time: nothing more is asked */
 };
 
 /* ---- SQLSTATE to fault: the first row whose prefix fits ---- */
@@ -108,9 +109,11 @@ static bool wait_socket(struct pg *pg, short events, int64_t deadline_ms, const 
         if (stop_overdue(STOP_GRACE_MS))
             return error_set(err, FAULT_STOP, "stopped", "%s: gave up waiting, told to stop", what);
         int64_t left = deadline_ms - monotonic_ms();
-        if (left <= 0)
+        if (left <= 0) {
+            pg->silent = true;
             return error_set(err, FAULT_REBUILD, "postgres-timeout",
                              "%s: no answer from the database in time", what);
+        }
         struct pollfd fd = {.fd = PQsocket(pg->conn), .events = events};
         int ready = poll(&fd, 1, (int)(left < POLL_SLICE_MS ? left : POLL_SLICE_MS));
         if (ready > 0)
@@ -266,7 +269,7 @@ void pg_close(struct pg *pg) {
 }
 
 bool pg_usable(const struct pg *pg) {
-    return pg && PQstatus(pg->conn) == CONNECTION_OK;
+    return pg && !pg->silent && PQstatus(pg->conn) == CONNECTION_OK;
 }
 
 int pg_backend_pid(const struct pg *pg) {
@@ -335,6 +338,13 @@ bool pg_rollback(struct pg *pg) {
     return pg_sync(pg, NULL) && drain(pg) && PQtransactionStatus(pg->conn) == PQTRANS_IDLE;
 }
 
+static void keep_diagnosis(struct pg *pg, const PGresult *result) {
+    const char *table = PQresultErrorField(result, PG_DIAG_TABLE_NAME);
+    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+    snprintf(pg->table, sizeof pg->table, "%s", table ? table : "");
+    snprintf(pg->detail, sizeof pg->detail, "%s", detail ? detail : "");
+}
+
 bool pg_result(struct pg *pg, PGresult **ret, struct error *err) {
     PGresult *result = NULL;
     if (!wait_result(pg, err))
@@ -347,8 +357,7 @@ bool pg_result(struct pg *pg, PGresult **ret, struct error *err) {
         *ret = result;
         return true;
     }
-    const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
-    snprintf(pg->detail, sizeof pg->detail, "%s", detail ? detail : "");
+    keep_diagnosis(pg, result);
     if (result)
         pg_result_error(result, "the database refused a statement", err);
     else
@@ -358,8 +367,18 @@ bool pg_result(struct pg *pg, PGresult **ret, struct error *err) {
     return false;
 }
 
-const char *pg_error_detail(const struct pg *pg) {
-    return pg->detail;
+/* The detail is "Failing row contains (1, two, null)", in the server's language. */
+bool pg_error_names(const struct pg *pg, const char *table, struct slice value) {
+    const char *row = strcmp(pg->table, table) == 0 ? strchr(pg->detail, '(') : NULL;
+    const char *end = pg->detail + strlen(pg->detail);
+    while (row && value.size > 0 &&
+           (row = memmem(row, (size_t)(end - row), value.data, value.size))) {
+        bool begins = row[-1] == '(' || row[-1] == ' ';
+        row += value.size;
+        if (begins && (*row == ',' || *row == ')'))
+            return true;
+    }
+    return false;
 }
 
 bool pg_result_commit(struct pg *pg, struct error *err) {

@@ -66,9 +66,9 @@ int pg_backend_pid(const struct pg *pg);
 /* Fills err from a failed result by the table of SQLSTATEs. */
 bool pg_result_error(const PGresult *result, const char *what, struct error *err);
 
-/* What the server said about the row that the latest error is about, "" for nothing. It may hold
- * values of any customer: to look for something in it, never to be shown. */
-const char *pg_error_detail(const struct pg *pg);
+/* Whether the latest error is about a row of that table that has the value in a column: what a
+ * failed CHECK or NOT NULL tells. */
+bool pg_error_names(const struct pg *pg, const char *table, struct slice value);
 
 /* Values of binary results. The row and column must exist and not be NULL; the type is the
  * statement's. */

@@ -8,7 +8,7 @@
 enum { ARENA_FLOOR = 16 * 1024 * 1024, ARENA_PER_BYTE = 6 };
 
 bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes, struct error *err) {
-    *batch = (struct batch){.max_count = max_count, .max_bytes = max_bytes};
+    *batch = (struct batch){.max_count = max_count, .max_bytes = max_bytes, .limit = max_count};
     batch->arena = arena_new(ARENA_FLOOR + ARENA_PER_BYTE * max_bytes);
     batch->messages = calloc(max_count, sizeof(rd_kafka_message_t *));
     batch->commands = calloc(max_count, sizeof *batch->commands);
@@ -16,6 +16,20 @@ bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes, struct 
         return true;
     batch_release(batch);
     return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a batch");
+}
+
+/* A database whose commits are slow must not make batches so small that nothing gets done. */
+enum { LIMIT_FLOOR = 100, LIMIT_WEIGHT = 4 };
+
+void batch_fit(struct batch *batch, size_t count, int64_t held_us) {
+    if (batch->aim_us == 0 || count == 0 || held_us <= 0)
+        return;
+    size_t fitting = (size_t)((int64_t)count * batch->aim_us / held_us);
+    if (fitting > batch->limit && count < batch->limit)
+        return; /* a small batch does not tell how long a large one takes */
+    size_t next = (batch->limit * (LIMIT_WEIGHT - 1) + fitting) / LIMIT_WEIGHT;
+    size_t floor = batch->max_count < LIMIT_FLOOR ? batch->max_count : LIMIT_FLOOR;
+    batch->limit = next < floor ? floor : next > batch->max_count ? batch->max_count : next;
 }
 
 /* A record that holds a password is wiped where librdkafka keeps it, before it is given back. */

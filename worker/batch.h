@@ -13,6 +13,8 @@
 struct batch {
     struct arena *arena;
     size_t max_count, max_bytes;
+    int64_t aim_us;                /* how long it may hold its locks; 0: as long as it takes */
+    size_t limit;                  /* as many fit into that, at most max_count */
     rd_kafka_message_t **messages; /* max_count */
     struct command *commands;      /* max_count; as many as messages once decoded */
     size_t count, bytes;
@@ -29,6 +31,9 @@ struct batch {
 bool batch_init(struct batch *batch, size_t max_count, size_t max_bytes,
                 struct error *err) MUST_CHECK;
 void batch_release(struct batch *batch);
+
+/* So many commands held their locks for so long: sets the limit of what comes next. */
+void batch_fit(struct batch *batch, size_t count, int64_t held_us);
 
 /* Gives the messages back, those with passwords wiped, and forgets everything in the arena; keeps
  * the one that is held. */

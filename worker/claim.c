@@ -23,6 +23,7 @@ enum statement {
     INSTALLATION,
     CLUSTER,
     DIVERGE,
+    COMPARE,
     EVICT,
     BEGIN,
     UPDATE,
@@ -48,6 +49,13 @@ const struct pg_statement claim_statements[COUNT] = {
                                   " WHERE cluster_id IS NULL"},
     [DIVERGE] = {"claim_diverge", "UPDATE siptrunk.installation SET state = 'diverged',"
                                   " state_reason = $1::text WHERE state = 'normal'"},
+    [COMPARE] =
+        {"claim_compare",
+         "SELECT k.topic, k.partition, k.committed, coalesce(p.next_offset, 0)"
+         " FROM unnest($1::text[], $2::int4[], $3::int8[]) AS k(topic, partition, committed)"
+         " LEFT JOIN siptrunk.partition_position p"
+         " ON p.topic = k.topic COLLATE \"C\" AND p.partition = k.partition"
+         " WHERE k.committed > coalesce(p.next_offset, 0) ORDER BY 1, 2"},
     [EVICT] = {"claim_evict",
                "SELECT pg_terminate_backend(a.pid) FROM unnest($1::text[], $2::int4[])"
                " AS k(topic, partition) JOIN siptrunk.partition_position p"
@@ -135,7 +143,7 @@ bool claim_slot(struct pg *pg, const char *slot, bool *ret_taken, struct error *
     PGresult *result;
     if (!pg_query(pg, &claim_statements[SLOT], params, 1, &result, err))
         return false;
-    *ret_taken = pg_bool(result, 0, 0);
+    *ret_taken = pg_bool(result, 0, 0) || planted_bug(BUG_TWIN_UNSEEN);
     PQclear(result);
     return true;
 }
@@ -155,17 +163,17 @@ static bool read_installation(const PGresult *result, const char *cluster_id,
         return error_set(err, FAULT_STATE, "other-cluster",
                          "the database belongs to Kafka cluster " SLICE_FMT ", not to %s",
                          SLICE_ARG(cluster), cluster_id);
-    if (!pg_bool(result, 0, 1))
-        return error_set(err, FAULT_STATE, "diverged",
-                         "database and published results have diverged, nothing is stored until "
-                         "that is repaired: " SLICE_FMT,
-                         SLICE_ARG(pg_text(result, 0, 2)));
     struct slice key = pg_text(result, 0, 4);
     if (key.size != sizeof ret->mac_key)
         return error_set(err, FAULT_STATE, "mac-key",
                          "siptrunk.installation has no usable MAC key");
     snprintf(ret->mac_key_id, sizeof ret->mac_key_id, SLICE_FMT, SLICE_ARG(pg_text(result, 0, 3)));
     memcpy(ret->mac_key, key.data, sizeof ret->mac_key);
+    if (!pg_bool(result, 0, 1))
+        return error_set(err, FAULT_STATE, "diverged",
+                         "database and published results have diverged, nothing is stored until "
+                         "that is repaired: " SLICE_FMT,
+                         SLICE_ARG(pg_text(result, 0, 2)));
     return true;
 }
 
@@ -179,6 +187,71 @@ bool claim_installation(struct pg *pg, const char *cluster_id, struct installati
     bool tied = PQntuples(result) != 1 || !PQgetisnull(result, 0, 0);
     PQclear(result);
     return ok && (tied || run(pg, CLUSTER, params, 1, err));
+}
+
+/* Those of the key file, else the database's own; with all of them, so that what was kept under an
+ * earlier one can still be compared. */
+bool claim_mac_keys(const struct installation *installation, const struct vault *vault,
+                    struct digests *digests, struct error *err) {
+    uint8_t key[VAULT_MAC_KEY_SIZE];
+    const char *id;
+    bool ok = true;
+    digests_forget_mac_keys(digests);
+    for (size_t i = 0; ok && (id = vault_mac_key(vault, i, key)); i++)
+        ok = digests_add_mac_key(
+            digests, id, (struct slice){.data = (const char *)key, .size = sizeof key}, err);
+    explicit_bzero(key, sizeof key);
+    return ok && digests_add_mac_key(digests, installation->mac_key_id,
+                                     (struct slice){.data = (const char *)installation->mac_key,
+                                                    .size = sizeof installation->mac_key},
+                                     err);
+}
+
+/* ---- divergence ---- */
+
+bool claim_diverge(struct pg *pg, const char *reason, struct error *err) {
+    struct pg_param params[] = {pg_param_text(slice_of(reason))};
+    if (!pg_rollback(pg))
+        return error_set(err, FAULT_REBUILD, "postgres-lost",
+                         "the connection to the database is lost");
+    return run(pg, DIVERGE, params, 1, err) &&
+           error_set(err, FAULT_STATE, "diverged",
+                     "the database has lost acknowledged work and is held: %s", reason);
+}
+
+static bool mark_diverged(struct pg *pg, struct slice topic, int32_t partition, int64_t committed,
+                          int64_t next_offset, struct error *err) {
+    char reason[256];
+    snprintf(reason, sizeof reason,
+             SLICE_FMT "/%" PRId32 ": results are published up to offset %" PRId64
+                       ", the database has commands up to %" PRId64,
+             SLICE_ARG(topic), partition, committed, next_offset);
+    return claim_diverge(pg, reason, err);
+}
+
+bool claim_compare(struct pg *pg, struct arena *arena, const struct committed *committed,
+                   size_t count, struct error *err) {
+    struct pg_array arrays[] = {pg_array_new(arena, PG_OID_TEXT, count, 64),
+                                pg_array_new(arena, PG_OID_INT4, count, 4),
+                                pg_array_new(arena, PG_OID_INT8, count, 8)};
+    struct pg_param params[3];
+    for (size_t i = 0; i < count; i++) {
+        pg_array_add_text(&arrays[0], slice_of(committed[i].topic));
+        pg_array_add_int4(&arrays[1], committed[i].partition);
+        pg_array_add_int8(&arrays[2], committed[i].offset);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (!pg_array_param(&arrays[i], &params[i]))
+            return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for positions");
+    }
+    PGresult *rows;
+    if (!pg_query(pg, &claim_statements[COMPARE], params, 3, &rows, err))
+        return false;
+    bool ok = PQntuples(rows) == 0 || planted_bug(BUG_DIVERGENCE_UNSEEN) ||
+              mark_diverged(pg, pg_text(rows, 0, 0), pg_int4(rows, 0, 1), pg_int8(rows, 0, 2),
+                            pg_int8(rows, 0, 3), err);
+    PQclear(rows);
+    return ok;
 }
 
 /* ---- partitions ---- */
@@ -206,7 +279,8 @@ static void take_rows(struct claiming *claiming, const PGresult *rows) {
             continue;
         position->epoch = pg_int8(rows, row, 2);
         position->next_offset = pg_int8(rows, row, 3);
-        if (position->committed_offset < 0 && !PQgetisnull(rows, row, 4))
+        if (position->committed_offset < 0 && !PQgetisnull(rows, row, 4) &&
+            !planted_bug(BUG_OFFSETS_EARLIEST))
             position->committed_offset = pg_int8(rows, row, 4);
         int64_t attempted = PQgetisnull(rows, row, 6) ? -1 : pg_int8(rows, row, 6);
         bool careful = pg_int4(rows, row, 5) > 1 || attempted >= position->next_offset;
@@ -230,27 +304,13 @@ static bool commit(struct pg *pg, struct error *err) {
 }
 
 /* The first partition whose replies are ahead of its effects. */
-static const struct position *diverged(const struct claiming *claiming) {
+static const struct position *find_lost(const struct claiming *claiming) {
     for (size_t i = 0; i < claiming->count; i++) {
-        if (claiming->positions[i].committed_offset > claiming->positions[i].next_offset)
+        if (claiming->positions[i].committed_offset > claiming->positions[i].next_offset &&
+            !planted_bug(BUG_DIVERGENCE_UNSEEN))
             return &claiming->positions[i];
     }
     return NULL;
-}
-
-static bool mark_diverged(struct pg *pg, const struct position *position, struct error *err) {
-    char reason[256];
-    snprintf(reason, sizeof reason,
-             SLICE_FMT "/%" PRId32 ": results are published up to offset %" PRId64
-                       ", the database has commands up to %" PRId64,
-             SLICE_ARG(position->topic), position->partition, position->committed_offset,
-             position->next_offset);
-    struct pg_param params[] = {pg_param_text(slice_of(reason))};
-    pg_rollback(pg);
-    if (!run(pg, DIVERGE, params, 1, err))
-        return false;
-    return error_set(err, FAULT_STATE, "diverged",
-                     "the database has lost acknowledged work and is held: %s", reason);
 }
 
 static bool claim_once(struct pg *pg, struct claiming *claiming, struct error *err) {
@@ -266,9 +326,10 @@ static bool claim_once(struct pg *pg, struct claiming *claiming, struct error *e
             return error_set(err, FAULT_RETRY, "claim-race", "another worker claims " SLICE_FMT,
                              SLICE_ARG(claiming->positions[i].topic));
     }
-    const struct position *lost = diverged(claiming);
+    const struct position *lost = find_lost(claiming);
     if (lost)
-        return mark_diverged(pg, lost, err);
+        return mark_diverged(pg, lost->topic, lost->partition, lost->committed_offset,
+                             lost->next_offset, err);
     return commit(pg, err);
 }
 
@@ -310,6 +371,8 @@ bool claim_partitions(struct pg *pg, const struct claim_options *options, struct
     for (size_t i = 0; i < count; i++) {
         bool known = positions[i].committed_offset >= 0;
         starts[i] = known ? positions[i].committed_offset : -1;
+        if (planted_bug(BUG_NO_REWIND) && positions[i].read_next > starts[i])
+            starts[i] = positions[i].read_next;
         positions[i].read_next = known ? positions[i].committed_offset : 0;
     }
     return true;

@@ -4,6 +4,7 @@
 #define SIPTRUNK_WORKER_CLAIM_H
 
 #include "common/postgres.h"
+#include "common/vault.h"
 #include "worker/load.h"
 
 /* Session settings of a worker's connection. */
@@ -28,9 +29,31 @@ struct installation {
 };
 
 /* Reads the installation's row and ties it to the Kafka cluster. FAULT_STATE when the positions
- * belong to another cluster, or when it is marked as diverged. */
+ * belong to another cluster, or when it is marked as diverged ("diverged"; *ret is filled then). */
 bool claim_installation(struct pg *pg, const char *cluster_id, struct installation *ret,
                         struct error *err) MUST_CHECK;
+
+/* Gives the digests all keys that commands' MACs may have been made with, the current one first. */
+bool claim_mac_keys(const struct installation *installation, const struct vault *vault,
+                    struct digests *digests, struct error *err) MUST_CHECK;
+
+/* Marks the installation as diverged, whatever is open being rolled back: nothing is stored any
+ * more until that is repaired. Always false: FAULT_STATE "diverged" with the reason, or why the
+ * mark could not be made. */
+bool claim_diverge(struct pg *pg, const char *reason, struct error *err) MUST_CHECK;
+
+/* An offset that a group has committed. */
+struct committed {
+    const char *topic;
+    int32_t partition;
+    int64_t offset; /* K */
+};
+
+/* Compares K with D on any partitions, whoever owns them; D is 0 where the database knows none.
+ * Marks the installation as claim_diverge does when K > D somewhere. K must have been read before:
+ * D is then not behind it in a database that has lost nothing. */
+bool claim_compare(struct pg *pg, struct arena *arena, const struct committed *committed,
+                   size_t count, struct error *err) MUST_CHECK;
 
 struct claim_options {
     const char *group;

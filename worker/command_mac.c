@@ -104,7 +104,7 @@ bool command_mac(const struct command *command, struct digests *digests, struct 
     if (bytes.data)
         explicit_bzero(bytes.data, bytes.size);
     if (bytes.failed)
-        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+        return arena_exhausted(err);
     return known || error_set(err, FAULT_STATE, "mac-key-missing",
                               "a command is to be compared with one kept under key " SLICE_FMT
                               ": put that key back into secrets.key_file",

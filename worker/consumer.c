@@ -2,6 +2,7 @@
  * list of offsets replaces whatever was fetched, in every state of the group. */
 #include "worker/consumer.h"
 
+#include "common/failpoint.h"
 #include "common/log.h"
 #include "worker/metrics.h"
 
@@ -15,6 +16,7 @@ struct consumer {
     rd_kafka_topic_partition_list_t *assigned; /* owns the topic names */
     struct position *positions;                /* assigned->cnt */
     bool changed;                              /* a rebalance came since the last poll returned */
+    bool failed;                               /* there was no memory for what it gave */
     size_t last_found;
 };
 
@@ -41,8 +43,9 @@ static void take_assignment(struct consumer *consumer,
     forget_assignment(consumer);
     size_t count = (size_t)partitions->cnt;
     consumer->positions = calloc(count ? count : 1, sizeof *consumer->positions);
-    if (!consumer->positions)
-        return; /* nothing assigned: the partitions stay unread, which shows as lag */
+    consumer->failed = !consumer->positions;
+    if (consumer->failed)
+        return;
     consumer->assigned = rd_kafka_topic_partition_list_copy(partitions);
     rd_kafka_topic_partition_list_sort(consumer->assigned, NULL, NULL);
     for (size_t i = 0; i < count; i++) {
@@ -110,15 +113,21 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *con
 
 static rd_kafka_conf_t *consumer_conf(const struct config *config, struct consumer *consumer,
                                       const struct consumer_options *options, struct error *err) {
-    static const struct kafka_property defaults[] = {
+    /* Before 2.2.0 librdkafka looks once a second whether a queue that was full has room again, so
+     * that what is in it must last as long. */
+    bool bulk = options->topics == CONFIG_TOPICS_BULK;
+    bool looks_again = rd_kafka_version() >= 0x02020000;
+    const struct kafka_property defaults[] = {
         {"session.timeout.ms", "10000"},
         {"heartbeat.interval.ms", "1000"},
-        {"queued.max.messages.kbytes", "4096"},
-        {"queued.min.messages", "2000"},
+        {"queued.max.messages.kbytes", bulk ? "6144" : "2048"},
+        {"queued.min.messages", bulk && !looks_again ? "16000" : "2000"},
         {"fetch.message.max.bytes", "1048576"},
+        {"fetch.max.bytes", "2097152"}, /* of all partitions together */
         /* A partition that joins while a fetch is on its way waits for that one's end. */
         {"fetch.wait.max.ms", "100"},
         {"retry.backoff.ms", "5"},
+        {looks_again ? "fetch.queue.backoff.ms" : NULL, "5"},
         {NULL, NULL},
     };
     const struct kafka_property enforced[] = {
@@ -172,6 +181,19 @@ struct consumer *consumer_new(const struct config *config, const struct consumer
     return NULL;
 }
 
+/* A member whose heartbeats come later than the group waits for them is put out again and again. */
+bool consumer_check(const struct config *config, struct error *err) {
+    const struct consumer_options options = {.group_id = "check", .instance_id = "check"};
+    struct consumer nobody = {0};
+    rd_kafka_conf_t *conf = consumer_conf(config, &nobody, &options, err);
+    if (!conf)
+        return false;
+    if (kafka_check_less(conf, "heartbeat.interval.ms", "session.timeout.ms", err))
+        return kafka_check(RD_KAFKA_CONSUMER, conf, err);
+    rd_kafka_conf_destroy(conf);
+    return false;
+}
+
 void consumer_free(struct consumer *consumer) {
     if (!consumer)
         return;
@@ -189,15 +211,25 @@ rd_kafka_t *consumer_handle(const struct consumer *consumer) {
 
 /* ---- messages ---- */
 
-/* Errors that arrive in the place of a message. What passes by itself is not one for us. */
-static bool describe_failure(struct consumer *consumer, const rd_kafka_message_t *message,
-                             struct error *err) {
+/* It will never give a message again. librdkafka tells so once, in a message that may come together
+ * with a rebalance, so that it is asked whenever no record comes. */
+static bool has_failed(struct consumer *consumer, struct error *err) {
     char reason[256];
-    if (rd_kafka_fatal_error(consumer->handle, reason, sizeof reason))
-        return error_set(err, FAULT_REBUILD, "kafka-consumer-fatal", "the consumer failed: %s",
-                         reason);
+    if (consumer->failed)
+        error_set(err, FAULT_REBUILD, "kafka-consumer-fatal",
+                  "no memory for the partitions that the group gave");
+    else if (rd_kafka_fatal_error(consumer->handle, reason, sizeof reason))
+        error_set(err, FAULT_REBUILD, "kafka-consumer-fatal", "the consumer failed: %s", reason);
+    else
+        return false;
+    return true;
+}
+
+/* Errors that arrive in the place of a message. What passes by itself is not one for us. */
+static bool describe_failure(const rd_kafka_message_t *message, struct error *err) {
     kafka_code_error(message->err, rd_kafka_message_errstr(message), err);
-    err->fault = FAULT_REBUILD;
+    if (err->fault != FAULT_CONFIG)
+        err->fault = FAULT_REBUILD;
     return false;
 }
 
@@ -207,26 +239,28 @@ static bool passes_by_itself(rd_kafka_resp_err_t code) {
            code == RD_KAFKA_RESP_ERR__RESOLVE;
 }
 
-bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t **ret,
-                   struct error *err) {
-    rd_kafka_message_t *message = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+/* What came is no record: whether it, or what came with it, is trouble. */
+static bool look_for_trouble(struct consumer *consumer, const rd_kafka_message_t *message,
+                             struct error *err) {
+    if (has_failed(consumer, err))
+        return false;
     if (consumer->changed) {
         consumer->changed = false;
-        if (message)
-            rd_kafka_message_destroy(message);
         return error_set(err, FAULT_FENCED, "rebalance", "the assignment of partitions changed");
     }
-    if (message && message->err) {
-        bool harmless = passes_by_itself(message->err);
-        if (!harmless)
-            describe_failure(consumer, message, err);
-        rd_kafka_message_destroy(message);
-        if (!harmless)
-            return false;
-        message = NULL;
-    }
-    *ret = message;
-    return true;
+    return !message || passes_by_itself(message->err) || describe_failure(message, err);
+}
+
+bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t **ret,
+                   struct error *err) {
+    *ret = rd_kafka_consumer_poll(consumer->handle, timeout_ms);
+    if (*ret && !(*ret)->err && !consumer->changed)
+        return true;
+    bool ok = look_for_trouble(consumer, *ret, err);
+    if (*ret)
+        rd_kafka_message_destroy(*ret);
+    *ret = NULL;
+    return ok;
 }
 
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count) {
@@ -238,19 +272,24 @@ bool consumer_joined(const struct consumer *consumer) {
     return consumer->assigned != NULL;
 }
 
-struct position *consumer_position_of(struct consumer *consumer,
-                                      const rd_kafka_message_t *message) {
-    const char *topic = rd_kafka_topic_name(message->rkt);
+struct position *consumer_position(struct consumer *consumer, struct slice topic,
+                                   int32_t partition) {
     size_t count = consumer->assigned ? (size_t)consumer->assigned->cnt : 0;
     for (size_t k = 0; k < count; k++) {
         size_t i = (consumer->last_found + k) % count;
         struct position *position = &consumer->positions[i];
-        if (position->partition == message->partition && slice_is(position->topic, topic)) {
+        if (position->partition == partition && slice_equal(position->topic, topic)) {
             consumer->last_found = i;
             return position;
         }
     }
     return NULL;
+}
+
+struct position *consumer_position_of(struct consumer *consumer,
+                                      const rd_kafka_message_t *message) {
+    return consumer_position(consumer, slice_of(rd_kafka_topic_name(message->rkt)),
+                             message->partition);
 }
 
 /* ---- positions ---- */
@@ -283,9 +322,20 @@ bool consumer_read_committed(struct consumer *consumer, struct error *err) {
         code = list->elems[i].err;
         consumer->positions[i].committed_offset =
             list->elems[i].offset >= 0 ? list->elems[i].offset : -1;
+        consumer->positions[i].k_forgotten = list->elems[i].offset < 0;
     }
     rd_kafka_topic_partition_list_destroy(list);
     return code ? kafka_code_error(code, "reading the committed offsets", err) : true;
+}
+
+bool consumer_log_end(struct consumer *consumer, const struct position *position, int64_t *ret,
+                      struct error *err) {
+    int64_t low;
+    size_t i = (size_t)(position - consumer->positions);
+    rd_kafka_resp_err_t code =
+        rd_kafka_query_watermark_offsets(consumer->handle, consumer->assigned->elems[i].topic,
+                                         position->partition, &low, ret, WATERMARK_TIMEOUT_MS);
+    return code ? kafka_code_error(code, "looking for a partition's end", err) : true;
 }
 
 /* The broker is asked, rather than the client told "from the beginning": that one looks it up in
@@ -298,17 +348,24 @@ static bool find_start(struct consumer *consumer, const rd_kafka_topic_partition
                    : rd_kafka_query_watermark_offsets(consumer->handle, partition->topic,
                                                       partition->partition, &low, &high,
                                                       WATERMARK_TIMEOUT_MS);
-    *ret = low;
+    *ret = start < 0 && planted_bug(BUG_OFFSETS_LATEST) ? high : low;
     return code ? kafka_code_error(code, "looking for a partition's beginning", err) : true;
 }
 
 bool consumer_start_reading(struct consumer *consumer, const int64_t *starts, struct error *err) {
     if (!consumer->assigned)
         return true;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(consumer->assigned);
+    const rd_kafka_topic_partition_list_t *all = consumer->assigned;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(all->cnt);
     bool ok = true;
-    for (int i = 0; ok && i < list->cnt; i++)
-        ok = find_start(consumer, &list->elems[i], starts[i], &list->elems[i].offset, err);
+    for (int i = 0; ok && i < all->cnt; i++) {
+        if (consumer->positions[i].held_reason[0])
+            continue;
+        progress_at(metrics_progress(consumer->metrics), STEP_CLAIM);
+        rd_kafka_topic_partition_t *item =
+            rd_kafka_topic_partition_list_add(list, all->elems[i].topic, all->elems[i].partition);
+        ok = find_start(consumer, item, starts[i], &item->offset, err);
+    }
     rd_kafka_resp_err_t code = ok ? rd_kafka_assign(consumer->handle, list) : 0;
     rd_kafka_topic_partition_list_destroy(list);
     return code ? kafka_code_error(code, "beginning to read", err) : ok;

@@ -20,6 +20,9 @@ struct consumer_options {
 /* Creates and subscribes. The producer of the same thread must have been started before. */
 struct consumer *consumer_new(const struct config *config, const struct consumer_options *options,
                               struct error *err);
+/* Whether the settings fit together; FAULT_CONFIG when they do not. Asks no broker. */
+bool consumer_check(const struct config *config, struct error *err) MUST_CHECK;
+
 void consumer_free(struct consumer *consumer); /* closes; accepts NULL */
 
 rd_kafka_t *consumer_handle(const struct consumer *consumer);
@@ -42,6 +45,14 @@ bool consumer_joined(const struct consumer *consumer);
 /* The position of a message's partition; NULL when it is not ours. */
 struct position *consumer_position_of(struct consumer *consumer, const rd_kafka_message_t *message);
 
+/* The same by name. */
+struct position *consumer_position(struct consumer *consumer, struct slice topic,
+                                   int32_t partition);
+
+/* The end of a position's log: the offset that the next record will get. */
+bool consumer_log_end(struct consumer *consumer, const struct position *position, int64_t *ret,
+                      struct error *err) MUST_CHECK;
+
 /* Stops fetching, staying in the group. */
 bool consumer_stop_reading(struct consumer *consumer, struct error *err) MUST_CHECK;
 
@@ -49,7 +60,7 @@ bool consumer_stop_reading(struct consumer *consumer, struct error *err) MUST_CH
  */
 bool consumer_read_committed(struct consumer *consumer, struct error *err) MUST_CHECK;
 
-/* Begins to fetch each partition at the offset in starts; -1: at its beginning. */
+/* Begins to fetch each partition that is not held at the offset in starts; -1: at its beginning. */
 bool consumer_start_reading(struct consumer *consumer, const int64_t *starts,
                             struct error *err) MUST_CHECK;
 

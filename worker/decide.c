@@ -1,13 +1,10 @@
 /* Replay, envelope, fields, account, then the command's own rules; number, chain, encode. */
 #include "worker/decide.h"
 
+#include "common/failpoint.h"
 #include "worker/command_mac.h"
 
 #include <inttypes.h>
-
-static bool out_of_memory(struct error *err) {
-    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-}
 
 /* ---- what the batch needs ---- */
 
@@ -16,7 +13,8 @@ static const struct uuid nil_uuid;
 /* Under which account the ledger keeps the command: the nil UUID when its account id is malformed.
  */
 static const struct uuid *ledger_account(const struct command *command) {
-    return command->account_id_valid ? &command->account_id : &nil_uuid;
+    bool known = command->account_id_valid && !planted_bug(BUG_LEDGER_SHARED);
+    return known ? &command->account_id : &nil_uuid;
 }
 
 static bool has_natural_key(const struct command *command) {
@@ -33,7 +31,7 @@ static bool want_command(struct working_set *set, struct command *command) {
         return false;
     if (!has_natural_key(command))
         return true;
-    if (!list && !working_set_want_ledger(set, &command->account_id, &command->command_id))
+    if (!list && !working_set_want_ledger(set, ledger_account(command), &command->command_id))
         return false;
     return command->problems.count > 0 || command->refused_by_store ||
            command->type->want(set, command);
@@ -43,7 +41,7 @@ bool decide_want(struct working_set *set, struct command *commands, size_t count
                  struct error *err) {
     for (size_t i = 0; i < count; i++) {
         if (!want_command(set, &commands[i]))
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return true;
 }
@@ -82,7 +80,7 @@ bool decision_find_number(struct decision *decision, struct number **ret) {
     *ret = NULL;
     if (!number)
         return decision_reject(decision, REASON_NUMBER_NOT_FOUND, "/number", SLICE_NONE);
-    if (!uuid_equal(&number->account_id, &command->account_id))
+    if (!uuid_equal(&number->account_id, &command->account_id) && !planted_bug(BUG_OWNER_UNSEEN))
         return decision_reject(decision, REASON_NUMBER_NOT_OWNED, "/number", SLICE_NONE);
     *ret = number;
     return true;
@@ -104,7 +102,7 @@ bool decision_applies(struct decision *decision) {
     decision->result.outcome = !changes ? OUTCOME_NO_CHANGE
                                : dry    ? OUTCOME_WOULD_APPLY
                                         : OUTCOME_APPLIED;
-    return changes && !dry;
+    return changes && (!dry || planted_bug(BUG_DRY_RUN_APPLIES));
 }
 
 void decision_concerns(struct decision *decision, const struct channel *channel) {
@@ -185,8 +183,9 @@ static void remember(struct decision *decision, const struct decider *decider,
                      struct ledger_entry *entry, struct slice body) {
     struct command *command = decision->command;
     const struct result *result = &decision->result;
+    entry->added = !command->type->is_list && !entry->found &&
+                   !(result->outcome == OUTCOME_REJECTED && planted_bug(BUG_REJECTION_UNRECORDED));
     entry->found = true;
-    entry->added = !command->type->is_list;
     entry->mac_key_id = digests_mac_key_id(decider->digests);
     memcpy(entry->mac, command->mac, sizeof entry->mac);
     entry->source = command->record.source;
@@ -225,8 +224,11 @@ static bool conclude(struct decision *decision, const struct decider *decider,
         return false;
     if (account) {
         account->last_sequence = result->account_sequence;
+        if (decision_rejected(decision) && planted_bug(BUG_SEQUENCE_STANDS))
+            account->last_sequence--;
         account->last_applied_at = result->applied_at;
-        memcpy(account->last_chain, chain, sizeof chain);
+        if (!planted_bug(BUG_CHAIN_STANDS))
+            memcpy(account->last_chain, chain, sizeof chain);
         account->changed = true;
     }
     remember(decision, decider, entry, body);
@@ -240,7 +242,8 @@ static bool same_source(const struct source *a, const struct source *b) {
 
 static void answer_from_ledger(struct command *command, struct ledger_entry *entry) {
     command->answer = entry;
-    command->replayed = !same_source(&entry->source, &command->record.source);
+    command->replayed =
+        !same_source(&entry->source, &command->record.source) && !planted_bug(BUG_REPLAY_UNMARKED);
 }
 
 /* Whether the id stands for another command already. A record delivered again needs no comparison;
@@ -256,7 +259,8 @@ static bool is_id_reused(const struct decider *decider, struct arena *arena,
     if (!slice_equal(entry->mac_key_id, digests_mac_key_id(decider->digests)) &&
         !command_mac(command, decider->digests, entry->mac_key_id, arena, mac, err))
         return false;
-    *ret = memcmp(entry->mac, mac, sizeof mac) != 0;
+    *ret = (memcmp(entry->mac, mac, sizeof mac) != 0 && !planted_bug(BUG_REUSE_UNSEEN)) ||
+           planted_bug(BUG_RESEND_REFUSED);
     return true;
 }
 
@@ -283,7 +287,7 @@ static bool decide_new(const struct decider *decider, struct working_set *set,
                   ? decision_reject(&decision, REASON_COMMAND_ID_REUSED, "/command_id", SLICE_NONE)
                   : run_rules(&decision);
     if (!ok)
-        return out_of_memory(err);
+        return arena_exhausted(err);
     return conclude(&decision, decider, entry, now_us, err);
 }
 
@@ -293,7 +297,7 @@ static bool decide_list(const struct decider *decider, struct working_set *set,
                         struct command *command, int64_t now_us, struct error *err) {
     struct ledger_entry *entry = arena_alloc(set->arena, sizeof *entry);
     if (!entry)
-        return out_of_memory(err);
+        return arena_exhausted(err);
     entry->command_id = command->derived_id;
     return decide_new(decider, set, command, entry, false, now_us, err);
 }
@@ -312,8 +316,8 @@ static bool decide_command(const struct decider *decider, struct working_set *se
     if (!natural || id_reused)
         entry = working_set_want_ledger(set, account_id, &command->derived_id);
     if (!entry)
-        return out_of_memory(err);
-    if (entry->found) {
+        return arena_exhausted(err);
+    if (entry->found && !planted_bug(BUG_REPLAY_DECIDED)) {
         answer_from_ledger(command, entry);
         return true;
     }
@@ -323,11 +327,12 @@ static bool decide_command(const struct decider *decider, struct working_set *se
 bool decide_batch(const struct decider *decider, struct working_set *set, struct command *commands,
                   size_t count, int64_t now_us, struct error *err) {
     for (size_t i = 0; i < count; i++) {
-        if (commands[i].handling == HANDLE_COMMAND &&
-            !decide_command(decider, set, &commands[i], now_us, err))
+        struct command *command = &commands[planted_bug(BUG_ORDER_REVERSED) ? count - 1 - i : i];
+        if (command->handling == HANDLE_COMMAND &&
+            !decide_command(decider, set, command, now_us, err))
             return false;
         if (arena_failed(set->arena)) /* a message is missing */
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return true;
 }

@@ -10,10 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static bool out_of_memory(struct error *err) {
-    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-}
-
 static struct uuid derived_id(const struct decoder *decoder, const struct source *source) {
     char name[512];
     int size = snprintf(name, sizeof name,
@@ -30,7 +26,7 @@ static bool make_dead_letter(struct command *command, struct arena *arena, enum 
     command->dead_reason = reason;
     command->dead_stage = "decode";
     command->dead_message = arena_copy(arena, slice_of(message));
-    return command->dead_message.data || out_of_memory(err);
+    return command->dead_message.data || arena_exhausted(err);
 }
 
 /* ---- the stage ---- */
@@ -48,7 +44,7 @@ bool decode_record(const struct decoder *decoder, const struct record *record, s
                    struct command *ret, struct error *err) {
     *ret = (struct command){.record = *record, .handling = HANDLE_COMMAND};
     ret->derived_id = derived_id(decoder, &record->source);
-    if (planted_bug("die-of-record") && record->value.data &&
+    if (planted_bug(BUG_DIE_OF_RECORD) && record->value.data &&
         memmem(record->value.data, record->value.size, "die of this", 11))
         abort();
     if (!record->value.data) {
@@ -71,13 +67,13 @@ bool decode_record(const struct decoder *decoder, const struct record *record, s
     struct avro_decoded decoded;
     if (!avro_plan_run(plan, body, arena, &decoded, &why)) {
         if (why.fault != FAULT_INPUT)
-            return out_of_memory(err);
+            return arena_exhausted(err);
         return make_dead_letter(ret, arena, reason_by_name(why.id), why.message, err);
     }
     ret->type = command_type_of(decoded.record);
     ret->values = decoded.values;
     if (!validate_command(ret, arena) || arena_failed(arena))
-        return out_of_memory(err);
+        return arena_exhausted(err);
     return command_mac(ret, decoder->digests, digests_mac_key_id(decoder->digests), arena, ret->mac,
                        err);
 }

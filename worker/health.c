@@ -19,15 +19,20 @@ static void put_line(struct buffer *text, const char *who, const char *what, con
     buffer_add(text, line, end + 1);
 }
 
+bool health_counts(const struct thread_view *view) {
+    return view->broker || !step_infos[view->step].waits_for_broker;
+}
+
 bool health_alive(const struct metrics_registry *registry, int64_t now_ms, struct buffer *text) {
     bool alive = true;
     for (size_t i = 0; i < metrics_thread_count(registry); i++) {
         struct thread_view view = metrics_view(registry, i, now_ms);
-        int64_t silent_ms = now_ms - view.turned_ms;
-        if (silent_ms < HEALTH_HANGS_AFTER_MS)
+        int64_t silent_ms = now_ms - view.moved_ms;
+        if (silent_ms < HEALTH_HANGS_AFTER_MS || !health_counts(&view))
             continue;
         char why[64];
-        snprintf(why, sizeof why, "no turn of its loop for %" PRId64 " s", silent_ms / 1000);
+        snprintf(why, sizeof why, "at %s for %" PRId64 " s", step_infos[view.step].name,
+                 silent_ms / 1000);
         put_line(text, view.name, "hangs", why);
         alive = false;
     }

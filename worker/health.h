@@ -5,10 +5,14 @@
 #include "common/buffer.h"
 #include "worker/metrics.h"
 
-/* A turn of the loop may wait for a broker that is frozen (30 s to end a transaction, 30 s to begin
- * with a new producer), for the database (10 s a statement) and for a twin (10 s). Only a thread
- * that hangs takes longer, and a restart helps that one alone. */
+/* No wait of a thread that is at work or finds its way back is longer than a fifth of it (see
+ * worker/progress.h), but one for a broker that is away: time counts when a broker answers, or is
+ * not what the thread waits for. Only a thread that hangs takes longer, and a restart helps that
+ * one alone. */
 enum { HEALTH_HANGS_AFTER_MS = 120000 };
+
+/* Whether the time in which such a thread does not get on counts. */
+bool health_counts(const struct thread_view *view);
 
 /* False when a thread hangs. Appends "alive", or a line for each thread that does. */
 bool health_alive(const struct metrics_registry *registry, int64_t now_ms, struct buffer *text);

@@ -46,7 +46,7 @@ static void mark_part(struct consumer *consumer, struct batch *batch, size_t fir
 
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) {
-    while (batch->count < batch->max_count && batch->bytes < batch->max_bytes && !batch->careful) {
+    while (batch->count < batch->limit && batch->bytes < batch->max_bytes && !batch->careful) {
         rd_kafka_message_t *message = NULL;
         if (!next_message(consumer, timeout_ms, batch, &message, err))
             return false;

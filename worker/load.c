@@ -31,7 +31,8 @@ enum statement {
 const struct pg_statement load_statements[COUNT] = {
     [BEGIN] = {"load_begin", "BEGIN ISOLATION LEVEL READ COMMITTED"},
     [FENCE] = {"load_fence", "SELECT p.topic, p.partition, p.epoch, p.next_offset,"
-                             " (SELECT i.state = 'normal' FROM siptrunk.installation i)"
+                             " (SELECT i.state = 'normal' FROM siptrunk.installation i),"
+                             " p.held_since IS NOT NULL"
                              " FROM unnest($1::text[], $2::int4[]) AS k(topic, partition)"
                              " JOIN siptrunk.partition_position p"
                              " ON p.topic = k.topic COLLATE \"C\" AND p.partition = k.partition"
@@ -74,32 +75,35 @@ const struct pg_statement load_statements[COUNT] = {
          "] FROM unnest($1::uuid[], $2::text[]) AS k(account_id, name)"
          " CROSS JOIN LATERAL (SELECT * FROM siptrunk.channel t"
          " WHERE t.account_id = k.account_id AND t.name = k.name COLLATE \"C\" LIMIT 1) c"},
+    /* OFFSET 0, since the planner may otherwise read the whole of a table to look into it once. */
     [REFERENCES] =
         {"load_references",
          "SELECT k.account_id, k.kind, k.key, CASE k.kind WHEN 0 THEN true"
-         " WHEN 1 THEN EXISTS (SELECT FROM siptrunk.call_barring t WHERE t.code = k.key COLLATE "
-         "\"C\")"
-         " WHEN 2 THEN EXISTS (SELECT FROM siptrunk.template t WHERE t.template_id = k.key::uuid)"
-         " ELSE EXISTS (SELECT FROM siptrunk.proxy t WHERE t.proxy_id = k.key::uuid) END,"
+         " WHEN 1 THEN EXISTS (SELECT FROM siptrunk.call_barring t"
+         " WHERE t.code = k.key COLLATE \"C\" OFFSET 0)"
+         " WHEN 2 THEN EXISTS (SELECT FROM siptrunk.template t"
+         " WHERE t.template_id = k.key::uuid OFFSET 0)"
+         " ELSE EXISTS (SELECT FROM siptrunk.proxy t WHERE t.proxy_id = k.key::uuid OFFSET 0) END,"
          " CASE k.kind WHEN 0 THEN EXISTS (SELECT FROM siptrunk.account_caller_id t"
-         " WHERE t.account_id = k.account_id AND t.caller_id = k.key COLLATE \"C\")"
+         " WHERE t.account_id = k.account_id AND t.caller_id = k.key COLLATE \"C\" OFFSET 0)"
          " WHEN 1 THEN EXISTS (SELECT FROM siptrunk.account_call_barring t"
-         " WHERE t.account_id = k.account_id AND t.code = k.key COLLATE \"C\")"
+         " WHERE t.account_id = k.account_id AND t.code = k.key COLLATE \"C\" OFFSET 0)"
          " WHEN 2 THEN EXISTS (SELECT FROM siptrunk.account_template t"
-         " WHERE t.account_id = k.account_id AND t.template_id = k.key::uuid)"
+         " WHERE t.account_id = k.account_id AND t.template_id = k.key::uuid OFFSET 0)"
          " ELSE EXISTS (SELECT FROM siptrunk.account_proxy t"
-         " WHERE t.account_id = k.account_id AND t.proxy_id = k.key::uuid) END"
+         " WHERE t.account_id = k.account_id AND t.proxy_id = k.key::uuid OFFSET 0) END"
          " FROM unnest($1::uuid[], $2::int4[], $3::text[]) AS k(account_id, kind, key)"},
-    /* A row for each caller id, and one without any where there is none, for the total. */
+    /* A row for each caller id, and one without any where there is none, for the total, which is
+     * counted before them: not once for each. */
     [LIST_OF_CALLER_IDS] = {"load_caller_ids",
-                            "SELECT k.n, (SELECT count(*)::int4 FROM siptrunk.account_caller_id t"
-                            " WHERE t.account_id = k.account_id), l.caller_id"
-                            " FROM unnest($1::int4[], $2::uuid[], $3::int4[], $4::int4[]) AS k(n, "
-                            "account_id, skip, most)"
-                            " LEFT JOIN LATERAL (SELECT t.caller_id::text AS caller_id FROM "
-                            "siptrunk.account_caller_id t"
-                            " WHERE t.account_id = k.account_id ORDER BY t.caller_id OFFSET k.skip "
-                            "LIMIT k.most) l ON true"
+                            "SELECT k.n, k.total, l.caller_id FROM (SELECT r.*,"
+                            " (SELECT count(*)::int4 FROM siptrunk.account_caller_id t"
+                            " WHERE t.account_id = r.account_id) AS total"
+                            " FROM unnest($1::int4[], $2::uuid[], $3::int4[], $4::int4[])"
+                            " AS r(n, account_id, skip, most) OFFSET 0) k"
+                            " LEFT JOIN LATERAL (SELECT t.caller_id::text AS caller_id"
+                            " FROM siptrunk.account_caller_id t WHERE t.account_id = k.account_id"
+                            " ORDER BY t.caller_id OFFSET k.skip LIMIT k.most) l ON true"
                             " ORDER BY k.n, l.caller_id COLLATE \"C\""},
     [LIST_OF_PROXIES] =
         {"load_proxies",
@@ -128,10 +132,6 @@ const struct pg_statement load_statements[COUNT] = {
 };
 const size_t load_statement_count = COUNT;
 
-static bool out_of_memory(struct error *err) {
-    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-}
-
 /* ---- asking ---- */
 
 /* Queues a statement over one or two arrays. */
@@ -141,7 +141,7 @@ static bool ask(struct pg *pg, enum statement statement, struct pg_array *first,
     size_t count = (first != NULL) + (size_t)(second != NULL);
     if ((first && !pg_array_param(first, &params[0])) ||
         (second && !pg_array_param(second, &params[1])))
-        return out_of_memory(err);
+        return arena_exhausted(err);
     return pg_queue(pg, &load_statements[statement], params, count, err);
 }
 
@@ -214,7 +214,7 @@ static bool ask_references(struct pg *pg, struct working_set *set, struct error 
     }
     for (size_t i = 0; i < 3; i++) {
         if (!pg_array_param(&arrays[i], &params[i]))
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return pg_queue(pg, &load_statements[REFERENCES], params, 3, err);
 }
@@ -249,7 +249,7 @@ static bool ask_list(struct pg *pg, const struct working_set *set, enum list_kin
     }
     for (size_t i = 0; i < param_count; i++) {
         if (!pg_array_param(&arrays[i], &params[i]))
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return pg_queue(pg, &load_statements[list_statement(kind)], params, param_count, err);
 }
@@ -262,10 +262,8 @@ static bool ask_lists(struct pg *pg, const struct working_set *set, struct error
     return true;
 }
 
-static bool ask_all(struct pg *pg, const struct position *positions, size_t count,
-                    struct working_set *set, struct error *err) {
-    return ask(pg, BEGIN, NULL, NULL, err) && ask_fence(pg, set->arena, positions, count, err) &&
-           ask_tails(pg, set, err) && ask_ledger(pg, set, err) &&
+static bool ask_rows(struct pg *pg, struct working_set *set, struct error *err) {
+    return ask_tails(pg, set, err) && ask_ledger(pg, set, err) &&
            ask_numbers(pg, set, NUMBERS, false, err) &&
            ask_channels(pg, set, CHANNELS, false, err) &&
            ask_numbers(pg, set, NUMBER_CHANNELS, true, err) &&
@@ -307,10 +305,16 @@ static bool read_fence(struct reading *reading, const PGresult *rows, struct err
                              "the installation is marked as diverged: nothing is stored");
         const struct position *position =
             find_position(reading, pg_text(rows, row, 0), pg_int4(rows, row, 1));
-        if (!position || position->epoch != pg_int8(rows, row, 2) ||
-            position->next_offset != pg_int8(rows, row, 3))
+        if (!position ||
+            (position->epoch != pg_int8(rows, row, 2) && !planted_bug(BUG_EPOCH_UNSEEN)) ||
+            (position->next_offset != pg_int8(rows, row, 3) &&
+             !planted_bug(BUG_NEXT_OFFSET_UNSEEN)))
             return error_set(err, FAULT_FENCED, "fenced",
                              "partition " SLICE_FMT "/%" PRId32 " belongs to another worker now",
+                             SLICE_ARG(pg_text(rows, row, 0)), pg_int4(rows, row, 1));
+        if (pg_bool(rows, row, 5))
+            return error_set(err, FAULT_RETRY, "held",
+                             "an operator holds partition " SLICE_FMT "/%" PRId32,
                              SLICE_ARG(pg_text(rows, row, 0)), pg_int4(rows, row, 1));
         expected--;
     }
@@ -333,7 +337,7 @@ static bool read_tails(struct reading *reading, const PGresult *rows, struct err
 }
 
 static bool read_ledger(struct reading *reading, const PGresult *rows, struct error *err) {
-    for (int row = 0; row < PQntuples(rows) && !planted_bug("no-ledger"); row++) {
+    for (int row = 0; row < PQntuples(rows) && !planted_bug(BUG_NO_LEDGER); row++) {
         struct uuid account_id = pg_uuid(rows, row, 0), command_id = pg_uuid(rows, row, 1);
         struct ledger_entry *entry =
             working_set_want_ledger(reading->set, &account_id, &command_id);
@@ -351,7 +355,7 @@ static bool read_ledger(struct reading *reading, const PGresult *rows, struct er
         entry->body = arena_copy(reading->set->arena, pg_text(rows, row, 8));
         entry->mac_key_id = arena_copy(reading->set->arena, pg_text(rows, row, 9));
         if (!entry->source.topic.data || !entry->body.data || !entry->mac_key_id.data)
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return true;
 }
@@ -369,7 +373,7 @@ static bool read_numbers(struct reading *reading, const PGresult *rows, struct e
         if (!PQgetisnull(rows, row, 5)) {
             number->type = arena_copy(reading->set->arena, pg_text(rows, row, 5));
             if (!number->type.data)
-                return out_of_memory(err);
+                return arena_exhausted(err);
         }
     }
     return true;
@@ -382,7 +386,7 @@ static bool read_channels(struct reading *reading, const PGresult *rows, struct 
         struct channel *channel =
             working_set_put_channel(set, &account_id, pg_int8(rows, row, 2), pg_text(rows, row, 1));
         if (!channel)
-            return out_of_memory(err);
+            return arena_exhausted(err);
         channel->version = pg_int8(rows, row, 3);
         channel->operator_connect = pg_bool(rows, row, 4);
         if (!PQgetisnull(rows, row, 5))
@@ -407,10 +411,10 @@ static bool read_settings(struct reading *reading, const PGresult *rows, struct 
                 continue;
             channel->settings[i] = arena_copy(set->arena, texts[1 + i]);
             if (!channel->settings[i].data)
-                return out_of_memory(err);
+                return arena_exhausted(err);
         }
         if (!channel->settings)
-            return out_of_memory(err);
+            return arena_exhausted(err);
     }
     return true;
 }
@@ -422,7 +426,7 @@ static bool read_references(struct reading *reading, const PGresult *rows, struc
             reading->set, &account_id, (enum reference_kind)pg_int4(rows, row, 1),
             pg_text(rows, row, 2));
         if (!reference)
-            return out_of_memory(err);
+            return arena_exhausted(err);
         reference->exists = pg_bool(rows, row, 3);
         reference->granted = pg_bool(rows, row, 4);
     }
@@ -473,7 +477,7 @@ static bool read_list(struct reading *reading, const PGresult *rows, enum list_k
         struct slice name =
             kind == LIST_CALLER_IDS ? SLICE_NONE : arena_copy(arena, pg_text(rows, row, 2));
         if (!item || !first.data || (kind != LIST_CALLER_IDS && !name.data))
-            return out_of_memory(err);
+            return arena_exhausted(err);
         *(kind == LIST_CALLER_IDS      ? &item->caller_id
           : kind == LIST_CALL_BARRINGS ? &item->code
                                        : &item->id) = first;
@@ -530,8 +534,9 @@ static bool was_asked(const struct working_set *set, enum statement statement) {
     return true;
 }
 
-static bool read_all(struct pg *pg, struct reading *reading, struct error *err) {
-    for (size_t i = 0; i < COUNT; i++) {
+static bool read_from(struct pg *pg, enum statement first, struct reading *reading,
+                      struct error *err) {
+    for (size_t i = first; i < COUNT; i++) {
         PGresult *rows;
         if (!was_asked(reading->set, (enum statement)i))
             continue;
@@ -545,13 +550,33 @@ static bool read_all(struct pg *pg, struct reading *reading, struct error *err) 
     return pg_end(pg, err);
 }
 
+/* For the planted bug that loses the locks. */
+static bool begin_anew(struct pg *pg, struct error *err) {
+    PGresult *rows;
+    if (!pg_rollback(pg) || !pg_query(pg, &load_statements[BEGIN], NULL, 0, &rows, err))
+        return false;
+    PQclear(rows);
+    return true;
+}
+
 bool load_batch(struct pg *pg, const struct position *positions, size_t position_count,
                 struct working_set *set, int64_t *ret_now_us, struct error *err) {
     struct reading reading = {.positions = positions,
                               .position_count = position_count,
                               .set = set,
                               .ret_now_us = ret_now_us};
-    if (ask_all(pg, positions, position_count, set, err) && read_all(pg, &reading, err))
+    if (ask(pg, BEGIN, NULL, NULL, err) &&
+        ask_fence(pg, set->arena, positions, position_count, err) && ask_rows(pg, set, err) &&
+        read_from(pg, BEGIN, &reading, err) &&
+        (!planted_bug(BUG_LOCKS_DROPPED) || begin_anew(pg, err)))
+        return true;
+    pg_rollback(pg);
+    return false;
+}
+
+bool load_rows(struct pg *pg, struct working_set *set, int64_t *ret_now_us, struct error *err) {
+    struct reading reading = {.set = set, .ret_now_us = ret_now_us};
+    if (ask_rows(pg, set, err) && read_from(pg, TAILS, &reading, err))
         return true;
     pg_rollback(pg);
     return false;

@@ -10,8 +10,11 @@
 #include "common/stop.h"
 #include "worker/claim.h"
 #include "worker/command.h"
+#include "worker/consumer.h"
 #include "worker/http.h"
+#include "worker/producer.h"
 #include "worker/reply.h"
+#include "worker/watchdog.h"
 #include "worker/worker.h"
 
 #include <getopt.h>
@@ -30,7 +33,6 @@ enum {
     LOOK_TIMEOUT_MS = 5000,
     LOOK_SLICE_MS = 250, /* how late a signal is noticed meanwhile */
     RETRY_MS = 1000,
-    STOP_LIMIT_MS = 4500, /* afterwards the process leaves as it is: every state is safe */
     EXIT_USAGE = 2,
 };
 
@@ -232,6 +234,11 @@ static bool look_around(const struct config *config, bool wait, struct metrics_r
 
 /* ---- threads ---- */
 
+static int fail(const char *event, const struct error *err) {
+    log_error(LOG_ERROR, event, LOG_PLAIN, err);
+    return fault_exit_code(err->fault);
+}
+
 struct thread {
     pthread_t id;
     struct worker *worker;
@@ -244,7 +251,7 @@ static void *thread_main(void *argument) {
     thread->failed = !worker_run(thread->worker, &thread->err);
     if (thread->failed) {
         log_error(LOG_ERROR, "worker-failed", LOG_PLAIN, &thread->err);
-        stop_request();
+        stop_failed(fault_exit_code(thread->err.fault));
     }
     worker_free(thread->worker);
     return NULL;
@@ -264,20 +271,6 @@ static bool start_lane(const struct shared *shared, enum lane lane, int64_t coun
     return true;
 }
 
-/* Ends the process when threads have not left in time: what is cut off here is what a crash would
- * cut off. */
-static void *watchdog_main(void *argument) {
-    (void)argument;
-    while (!stop_overdue(STOP_LIMIT_MS)) {
-        struct timespec pause = {.tv_nsec = 50000000};
-        nanosleep(&pause, NULL);
-    }
-    log_write(LOG_WARN, "stop-forced", LOG_PLAIN,
-              "not all threads have left in time; what they had not finished is done again at the "
-              "next start");
-    _exit(0);
-}
-
 static int run_workers(const struct shared *shared, struct error *err) {
     static struct thread threads[MAX_THREADS];
     size_t count = 0;
@@ -286,8 +279,10 @@ static int run_workers(const struct shared *shared, struct error *err) {
                          threads, &count, err) &&
               start_lane(shared, LANE_BULK, config_int(config, CONFIG_THREADS_BULK), threads,
                          &count, err);
-    if (!ok)
+    if (!ok) {
+        fail("worker-failed", err);
         stop_request();
+    }
     for (size_t i = 0; i < count; i++) {
         pthread_join(threads[i].id, NULL);
         if (ok && threads[i].failed) {
@@ -306,11 +301,6 @@ static struct slice embedded_schema(const char *name) {
             return slice_of(file->text);
     }
     return SLICE_NONE;
-}
-
-static int fail(const char *event, const struct error *err) {
-    log_error(LOG_ERROR, event, LOG_PLAIN, err);
-    return fault_exit_code(err->fault);
 }
 
 /* Enough to tell two processes of one instance id apart. */
@@ -365,7 +355,9 @@ static int check_or_serve(const struct arguments *arguments, const struct config
     struct error err = {0};
     char *cluster_id = NULL;
     int code = 0;
-    if (!look_around(config, !arguments->check, metrics, &cluster_id, &err))
+    if (!producer_check(config, &err) || !consumer_check(config, &err))
+        code = fail("configuration", &err);
+    else if (!look_around(config, !arguments->check, metrics, &cluster_id, &err))
         code = fail("not-ready", &err);
     else if (arguments->check)
         log_write(LOG_INFO, "check", LOG_WITH(LOG_TEXT("cluster", cluster_id)),
@@ -378,23 +370,21 @@ static int check_or_serve(const struct arguments *arguments, const struct config
 
 static int run(const struct arguments *arguments, struct config *config) {
     struct error err = {0};
-    pthread_t watchdog;
     struct http *http = NULL;
     if (!config_load(config, arguments->file, arguments->overrides, arguments->override_count,
                      &err))
         return fail("configuration", &err);
     log_setup((enum log_level)config_int(config, CONFIG_LOG_LEVEL),
               (enum log_format)config_int(config, CONFIG_LOG_FORMAT));
-    /* From here on, because servers that do not answer are waited for before any thread runs. */
-    if (pthread_create(&watchdog, NULL, watchdog_main, NULL)) {
-        error_set(&err, FAULT_RETRY, "thread", "cannot start a thread");
-        return fail("not-ready", &err);
-    }
     struct metrics_registry *metrics = metrics_registry_new(MAX_THREADS, &err);
-    int code = metrics && (arguments->check || http_start(config, metrics, &http, &err))
+    /* Watched from here on, because servers that do not answer are waited for before any thread
+     * runs. */
+    struct watchdog *watchdog = metrics ? watchdog_start(metrics, &err) : NULL;
+    int code = watchdog && (arguments->check || http_start(config, metrics, &http, &err))
                    ? check_or_serve(arguments, config, metrics)
                    : fail("not-ready", &err);
     http_stop(http);
+    watchdog_stop(watchdog);
     metrics_registry_free(metrics);
     return code;
 }
@@ -406,8 +396,10 @@ int main(int argc, char **argv) {
         return code;
     catch_signals();
     struct config *config = config_new();
-    if (!config)
-        return fault_exit_code(FAULT_BUG);
+    if (!config) {
+        fputs("siptrunk-worker: there is no memory for the configuration\n", stderr);
+        return fault_exit_code(FAULT_RETRY);
+    }
     code = run(&arguments, config);
     config_free(config);
     return code;

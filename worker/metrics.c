@@ -2,6 +2,7 @@
  * counting takes. */
 #include "worker/metrics.h"
 
+#include "common/buffer.h"
 #include "common/stop.h"
 
 #include <stdalign.h>
@@ -72,7 +73,7 @@ struct metrics {
     char name[256];
 
     /* of the thread alone */
-    int64_t stage_began_us, shown_ms;
+    int64_t stage_began_us, stage_cpu_us, shown_ms;
 
     /* not on the way of a command: both sides hold the lock for the time of a copy */
     pthread_mutex_t lock;
@@ -85,7 +86,7 @@ struct metrics {
     _Atomic int64_t brokers_down_ms;
 
     /* written by the thread */
-    alignas(CACHE_LINE) _Atomic int64_t turned_ms;
+    alignas(CACHE_LINE) struct progress progress;
     _Atomic bool ready, database;
     _Atomic size_t cause_count;
     struct cause causes[MAX_CAUSES];
@@ -134,6 +135,10 @@ void metrics_registry_free(struct metrics_registry *registry) {
     free(registry);
 }
 
+size_t metrics_max_threads(const struct metrics_registry *registry) {
+    return registry->max_threads;
+}
+
 /* Whole lines of the cache, so that no neighbour writes into one of them. */
 static struct metrics *new_thread(const struct metrics_registry *registry) {
     size_t size = sizeof(struct metrics) + registry->number_count * sizeof(uint64_t);
@@ -144,7 +149,7 @@ static struct metrics *new_thread(const struct metrics_registry *registry) {
     memset(metrics, 0, size);
     metrics->registry = registry;
     pthread_mutex_init(&metrics->lock, NULL);
-    atomic_store(&metrics->turned_ms, monotonic_ms());
+    progress_at(&metrics->progress, STEP_TURN);
     return metrics;
 }
 
@@ -194,15 +199,22 @@ void metrics_observe(struct metrics *metrics, enum metric metric, size_t cell, u
     raise(&numbers[count + 1], value);
 }
 
+struct progress *metrics_progress(struct metrics *metrics) {
+    return &metrics->progress;
+}
+
 void metrics_stages_begin(struct metrics *metrics) {
     metrics->stage_began_us = monotonic_us();
+    metrics->stage_cpu_us = thread_cpu_us();
 }
 
 void metrics_stage_done(struct metrics *metrics, enum stage stage) {
-    int64_t now_us = monotonic_us();
+    int64_t now_us = monotonic_us(), cpu_us = thread_cpu_us();
     metrics_observe(metrics, METRIC_STAGE_DURATION, stage,
                     (uint64_t)(now_us - metrics->stage_began_us));
+    metrics_observe(metrics, METRIC_STAGE_CPU, stage, (uint64_t)(cpu_us - metrics->stage_cpu_us));
     metrics->stage_began_us = now_us;
+    metrics->stage_cpu_us = cpu_us;
 }
 
 /* The URN's last segment; REASON_NONE for one that the catalogue does not have. */
@@ -271,7 +283,7 @@ void metrics_trouble(struct metrics *metrics, const struct error *err) {
 }
 
 void metrics_turn(struct metrics *metrics, bool ready, bool database) {
-    atomic_store_explicit(&metrics->turned_ms, monotonic_ms(), memory_order_relaxed);
+    progress_at(&metrics->progress, STEP_TURN);
     atomic_store_explicit(&metrics->ready, ready, memory_order_relaxed);
     atomic_store_explicit(&metrics->database, database, memory_order_relaxed);
 }
@@ -301,11 +313,14 @@ void metrics_show_positions(struct metrics *metrics, const struct position *posi
         struct shown_position *shown = &metrics->positions[metrics->position_count];
         if (position->epoch == 0)
             continue;
+        shown->lane = metrics->lane;
+        shown->epoch = position->epoch;
         snprintf(shown->topic, sizeof shown->topic, SLICE_FMT, SLICE_ARG(position->topic));
         shown->partition = position->partition;
         shown->committed_offset = position->committed_offset;
         shown->next_offset = position->next_offset;
         shown->lag = position->lag;
+        shown->held = position->held_reason[0];
         metrics->position_count++;
     }
     pthread_mutex_unlock(&metrics->lock);
@@ -341,7 +356,9 @@ struct thread_view metrics_view(const struct metrics_registry *registry, size_t 
         .lane = metrics->lane,
         .ready = atomic_load_explicit(&metrics->ready, memory_order_relaxed),
         .database = atomic_load_explicit(&metrics->database, memory_order_relaxed),
-        .turned_ms = atomic_load_explicit(&metrics->turned_ms, memory_order_relaxed),
+        .moved_ms = atomic_load_explicit(&metrics->progress.moved_ms, memory_order_relaxed),
+        .step = (enum step)atomic_load_explicit(&metrics->progress.step, memory_order_relaxed),
+        .records = atomic_load_explicit(&metrics->progress.records, memory_order_relaxed),
         .answered_ms = answered,
         .broker = answered > down && now_ms - answered < BROKER_SILENT_MS,
     };
@@ -357,17 +374,40 @@ void metrics_waited_for(struct metrics_registry *registry, struct error *ret) {
     pthread_mutex_unlock(&registry->lock);
 }
 
-struct shown_position *metrics_positions(const struct metrics_registry *registry, size_t thread,
+/* By topic and partition, the latest claim first. */
+static int compare_positions(const void *one, const void *other) {
+    const struct shown_position *a = one, *b = other;
+    int by_topic = strcmp(a->topic, b->topic);
+    if (by_topic != 0)
+        return by_topic;
+    if (a->partition != b->partition)
+        return a->partition < b->partition ? -1 : 1;
+    return (a->epoch < b->epoch) - (a->epoch > b->epoch);
+}
+
+struct shown_position *metrics_positions(const struct metrics_registry *registry,
                                          size_t *ret_count) {
-    struct metrics *metrics = registry->threads[thread];
-    pthread_mutex_lock(&metrics->lock);
-    size_t size = metrics->position_count * sizeof *metrics->positions;
-    struct shown_position *copy = size ? malloc(size) : NULL;
-    if (copy)
-        memcpy(copy, metrics->positions, size);
-    *ret_count = copy ? metrics->position_count : 0;
-    pthread_mutex_unlock(&metrics->lock);
-    return copy;
+    struct buffer all = {0};
+    for (size_t i = 0; i < metrics_thread_count(registry); i++) {
+        struct metrics *metrics = registry->threads[i];
+        pthread_mutex_lock(&metrics->lock);
+        buffer_add(&all, metrics->positions, metrics->position_count * sizeof *metrics->positions);
+        pthread_mutex_unlock(&metrics->lock);
+    }
+    if (all.failed)
+        buffer_free(&all);
+    struct shown_position *positions = (struct shown_position *)(void *)all.data;
+    size_t count = all.size / sizeof *positions, kept = 0;
+    if (count > 0)
+        qsort(positions, count, sizeof *positions, compare_positions);
+    for (size_t i = 0; i < count; i++) {
+        const struct shown_position *last = kept > 0 ? &positions[kept - 1] : NULL;
+        if (!last || last->partition != positions[i].partition ||
+            strcmp(last->topic, positions[i].topic) != 0)
+            positions[kept++] = positions[i];
+    }
+    *ret_count = kept;
+    return positions;
 }
 
 /* Where the counts of that lane and error are, or a new place for them; NULL when it is full. */

@@ -6,6 +6,7 @@
 #define SIPTRUNK_WORKER_METRICS_H
 
 #include "worker/batch.h"
+#include "worker/progress.h"
 #include "worker/worker.h"
 
 #include <pthread.h>
@@ -30,6 +31,8 @@ struct metrics_registry *metrics_registry_new(size_t max_threads, struct error *
 /* Accepts NULL. No thread may use its object any more. */
 void metrics_registry_free(struct metrics_registry *registry);
 
+size_t metrics_max_threads(const struct metrics_registry *registry);
+
 /* What the start waits for; shown while there is no thread yet. */
 void metrics_waiting(struct metrics_registry *registry, const struct error *err);
 
@@ -48,7 +51,11 @@ void metrics_add(struct metrics *metrics, enum metric metric, size_t cell, uint6
 /* A value of a histogram: microseconds of SECONDS, a number of SIZE. */
 void metrics_observe(struct metrics *metrics, enum metric metric, size_t cell, uint64_t value);
 
-/* The clock of the stages: begins, then takes the time since the end of the stage before. */
+/* Where that thread tells what it is at; the registry's. */
+struct progress *metrics_progress(struct metrics *metrics);
+
+/* The clocks of the stages, of time and of processor time: begin, then take what passed since the
+ * end of the stage before. */
 void metrics_stages_begin(struct metrics *metrics);
 void metrics_stage_done(struct metrics *metrics, enum stage stage);
 
@@ -79,7 +86,9 @@ struct thread_view {
     const char *name;
     enum lane lane;
     bool ready, database;
-    int64_t turned_ms;    /* when its loop last turned */
+    int64_t moved_ms; /* when it last got on, and with what */
+    enum step step;
+    size_t records;       /* in its hands */
     int64_t answered_ms;  /* when a broker last answered; 0: never */
     bool broker;          /* not too long ago, nor have all of them gone since */
     struct error trouble; /* the last one; id "" when there was none */
@@ -91,14 +100,19 @@ struct thread_view metrics_view(const struct metrics_registry *registry, size_t 
 void metrics_waited_for(struct metrics_registry *registry, struct error *ret);
 
 struct shown_position {
+    enum lane lane;
     char topic[256];
     int32_t partition;
+    int64_t epoch;                         /* of the claim, above 0 */
     int64_t committed_offset, next_offset; /* see struct position */
     int64_t lag;                           /* -1: not known */
+    bool held;                             /* by an operator */
 };
 
-/* A copy, to be freed; NULL (and count 0) when there is none. */
-struct shown_position *metrics_positions(const struct metrics_registry *registry, size_t thread,
+/* Those of all threads, by topic and partition, each once: a thread may still show a partition that
+ * another one has claimed since, whose epoch is greater. A copy, to be freed; NULL (and count 0)
+ * when there is none. */
+struct shown_position *metrics_positions(const struct metrics_registry *registry,
                                          size_t *ret_count);
 
 /* How often threads of a lane began anew because of one error. */

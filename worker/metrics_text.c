@@ -16,6 +16,8 @@ struct writer {
     int64_t now_ms;
     struct buffer *text;
     const char *name; /* of the family */
+    struct shown_position *positions;
+    size_t position_count;
 };
 
 PRINTF_LIKE(2, 3) static void put(struct writer *writer, const char *format, ...) {
@@ -188,16 +190,11 @@ static void write_broker_up(struct writer *writer) {
 static void write_positions(struct writer *writer,
                             int64_t (*value)(const struct shown_position *position)) {
     char topic[2 * sizeof(((struct shown_position *)NULL)->topic)];
-    for (size_t i = 0; i < metrics_thread_count(writer->registry); i++) {
-        size_t count;
-        struct shown_position *positions = metrics_positions(writer->registry, i, &count);
-        for (size_t k = 0; k < count; k++) {
-            if (value(&positions[k]) >= 0)
-                put(writer, "%s{topic=\"%s\",partition=\"%" PRId32 "\"} %" PRId64 "\n",
-                    writer->name, escape(positions[k].topic, topic, sizeof topic),
-                    positions[k].partition, value(&positions[k]));
-        }
-        free(positions);
+    for (size_t i = 0; i < writer->position_count; i++) {
+        const struct shown_position *position = &writer->positions[i];
+        if (value(position) >= 0)
+            put(writer, "%s{topic=\"%s\",partition=\"%" PRId32 "\"} %" PRId64 "\n", writer->name,
+                escape(position->topic, topic, sizeof topic), position->partition, value(position));
     }
 }
 
@@ -225,6 +222,16 @@ static void write_stored_offset(struct writer *writer) {
     write_positions(writer, stored_offset_of);
 }
 
+static void write_partitions_held(struct writer *writer) {
+    size_t held[LANE_COUNT] = {0};
+    for (size_t i = 0; i < writer->position_count; i++)
+        held[writer->positions[i].lane] += writer->positions[i].held;
+    for (enum lane lane = 0; lane < LANE_COUNT; lane++) {
+        if (threads_of(writer, lane, false) > 0)
+            put(writer, "%s{lane=\"%s\"} %zu\n", writer->name, lane_name(lane), held[lane]);
+    }
+}
+
 static void write_build_info(struct writer *writer) {
     int libpq = PQlibVersion();
     put(writer, "%s{version=\"%s\",librdkafka=\"%s\",libpq=\"%d.%d\",libmicrohttpd=\"%s\"} 1\n",
@@ -236,6 +243,7 @@ static void write_build_info(struct writer *writer) {
 
 void metrics_text(const struct metrics_registry *registry, int64_t now_ms, struct buffer *text) {
     struct writer writer = {.registry = registry, .now_ms = now_ms, .text = text};
+    writer.positions = metrics_positions(registry, &writer.position_count);
 #define RECORDED(symbol, kind, name, dimension, help) write_recorded(&writer, METRIC_##symbol);
 #define COMPUTED(function, type, name, help)                                                       \
     begin_family(&writer, name, help, type);                                                       \
@@ -243,4 +251,5 @@ void metrics_text(const struct metrics_registry *registry, int64_t now_ms, struc
 #include "worker/metrics.def"
 #undef RECORDED
 #undef COMPUTED
+    free(writer.positions);
 }

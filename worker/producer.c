@@ -6,6 +6,7 @@
 #include "common/stop.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -13,11 +14,21 @@ enum {
     WHOLE_TIMEOUT_MS = 30000, /* all calls of one step */
     STOP_GRACE_MS = 2000,     /* how long a step goes on after a stop was asked for */
     QUEUE_FULL_WAIT_MS = 50,
+    CLIENTS = 2,
 };
 
-struct producer {
+struct client {
     rd_kafka_t *handle;
     atomic_bool unanswered; /* a request of a transaction may still be on its way to the broker */
+};
+
+/* Two clients take turns. The broker answers a commit before it has written the transaction's
+ * markers, and refuses the next one of the same transactional id until then: librdkafka would wait
+ * for 20 ms, the last of which it spins. */
+struct producer {
+    struct client clients[CLIENTS];
+    struct client *turn;
+    struct progress *progress; /* the thread's, or NULL */
     bool open;
     bool tainted;
 };
@@ -47,9 +58,9 @@ static rd_kafka_resp_err_t on_response(rd_kafka_t *handle, int socket, const cha
                                        rd_kafka_resp_err_t err, void *opaque) {
     (void)handle, (void)socket, (void)broker, (void)broker_id, (void)version, (void)correlation;
     (void)size, (void)round_trip_us;
-    struct producer *producer = opaque;
+    struct client *client = opaque;
     if (err && belongs_to_transaction(api_key))
-        atomic_store(&producer->unanswered, true);
+        atomic_store(&client->unanswered, true);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -79,40 +90,51 @@ typedef rd_kafka_error_t *attempt_fn(struct producer *producer, const void *a, c
 
 static rd_kafka_error_t *attempt_init(struct producer *producer, const void *a, const void *b) {
     (void)a, (void)b;
-    return rd_kafka_init_transactions(producer->handle, CALL_TIMEOUT_MS);
+    return rd_kafka_init_transactions(producer->turn->handle, CALL_TIMEOUT_MS);
 }
 
 static rd_kafka_error_t *attempt_offsets(struct producer *producer, const void *offsets,
                                          const void *group) {
-    return rd_kafka_send_offsets_to_transaction(producer->handle, offsets, group, CALL_TIMEOUT_MS);
+    return rd_kafka_send_offsets_to_transaction(producer->turn->handle, offsets, group,
+                                                CALL_TIMEOUT_MS);
 }
 
 static rd_kafka_error_t *attempt_commit(struct producer *producer, const void *a, const void *b) {
     (void)a, (void)b;
-    return rd_kafka_commit_transaction(producer->handle, CALL_TIMEOUT_MS);
+    return rd_kafka_commit_transaction(producer->turn->handle, CALL_TIMEOUT_MS);
 }
 
 static rd_kafka_error_t *attempt_abort(struct producer *producer, const void *a, const void *b) {
     (void)a, (void)b;
-    return rd_kafka_abort_transaction(producer->handle, CALL_TIMEOUT_MS);
+    return rd_kafka_abort_transaction(producer->turn->handle, CALL_TIMEOUT_MS);
 }
 
-/* Repeats a step while it is retriable; a fatal error, or one without any advice, taints. */
-static bool run_step(struct producer *producer, attempt_fn *attempt, const void *a, const void *b,
-                     const char *what, struct error *err) {
+static const struct call {
+    attempt_fn *attempt;
+    const char *what;
+    enum step step;
+} call_init = {attempt_init, "starting transactions", STEP_PRODUCER},
+  call_offsets = {attempt_offsets, "sending offsets", STEP_OFFSETS},
+  call_commit = {attempt_commit, "committing a transaction", STEP_COMMIT},
+  call_abort = {attempt_abort, "aborting a transaction", STEP_ABORT};
+
+/* Repeats a call while it is retriable; a fatal error, or one without any advice, taints. */
+static bool run_call(struct producer *producer, const struct call *call, const void *a,
+                     const void *b, struct error *err) {
     int64_t deadline = monotonic_ms() + WHOLE_TIMEOUT_MS;
     for (;;) {
-        rd_kafka_error_t *error = attempt(producer, a, b);
+        progress_at(producer->progress, call->step);
+        rd_kafka_error_t *error = call->attempt(producer, a, b);
         if (!error)
             return true;
         bool again = rd_kafka_error_is_retriable(error);
         if (rd_kafka_error_is_fatal(error) || (!again && !rd_kafka_error_txn_requires_abort(error)))
             producer->tainted = true;
-        kafka_error(error, what, err);
+        kafka_error(error, call->what, err);
         if (!again)
             return false;
         if (stop_overdue(STOP_GRACE_MS))
-            return error_set(err, FAULT_STOP, "stopped", "%s: gave up, told to stop", what);
+            return error_set(err, FAULT_STOP, "stopped", "%s: gave up, told to stop", call->what);
         if (monotonic_ms() >= deadline)
             return false;
     }
@@ -120,7 +142,7 @@ static bool run_step(struct producer *producer, attempt_fn *attempt, const void 
 
 /* ---- life ---- */
 
-static rd_kafka_conf_t *producer_conf(const struct config *config, struct producer *producer,
+static rd_kafka_conf_t *producer_conf(const struct config *config, struct client *client,
                                       const char *transactional_id, struct error *err) {
     static const struct kafka_property defaults[] = {
         {"linger.ms", "0"},
@@ -145,22 +167,38 @@ static rd_kafka_conf_t *producer_conf(const struct config *config, struct produc
     if (conf) {
         rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
         rd_kafka_conf_set_error_cb(conf, on_error);
-        rd_kafka_conf_interceptor_add_on_new(conf, "unanswered", on_new, producer);
+        rd_kafka_conf_interceptor_add_on_new(conf, "unanswered", on_new, client);
     }
     return conf;
 }
 
+static bool start_client(struct producer *producer, const struct config *config,
+                         const char *transactional_id, struct error *err) {
+    struct client *client = producer->turn;
+    rd_kafka_conf_t *conf = producer_conf(config, client, transactional_id, err);
+    client->handle = conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
+    return client->handle && run_call(producer, &call_init, NULL, NULL, err);
+}
+
+static void next_turn(struct producer *producer) {
+    size_t turn = (size_t)(producer->turn - producer->clients);
+    producer->turn = &producer->clients[(turn + 1) % CLIENTS];
+}
+
 struct producer *producer_new(const struct config *config, const char *transactional_id,
-                              struct error *err) {
+                              struct progress *progress, struct error *err) {
     struct producer *producer = calloc(1, sizeof *producer);
+    char second_id[512];
+    snprintf(second_id, sizeof second_id, "%s-b", transactional_id);
     if (!producer) {
         error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a producer");
         return NULL;
     }
-    rd_kafka_conf_t *conf = producer_conf(config, producer, transactional_id, err);
-    producer->handle = conf ? kafka_new(RD_KAFKA_PRODUCER, conf, err) : NULL;
-    if (producer->handle &&
-        run_step(producer, attempt_init, NULL, NULL, "starting transactions", err)) {
+    producer->progress = progress;
+    producer->turn = &producer->clients[1];
+    bool ok = start_client(producer, config, second_id, err);
+    producer->turn = &producer->clients[0];
+    if (ok && start_client(producer, config, transactional_id, err)) {
         FAILPOINT("producer-started");
         return producer;
     }
@@ -168,12 +206,21 @@ struct producer *producer_new(const struct config *config, const char *transacti
     return NULL;
 }
 
+bool producer_check(const struct config *config, struct error *err) {
+    struct client nobody = {0};
+    rd_kafka_conf_t *conf = producer_conf(config, &nobody, "check", err);
+    return conf && kafka_check(RD_KAFKA_PRODUCER, conf, err);
+}
+
 void producer_free(struct producer *producer) {
     if (!producer)
         return;
-    if (producer->handle) {
-        rd_kafka_purge(producer->handle, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-        rd_kafka_destroy(producer->handle);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        if (!producer->clients[i].handle)
+            continue;
+        rd_kafka_purge(producer->clients[i].handle,
+                       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        rd_kafka_destroy(producer->clients[i].handle);
     }
     free(producer);
 }
@@ -183,15 +230,17 @@ bool producer_tainted(const struct producer *producer) {
 }
 
 rd_kafka_t *producer_handle(const struct producer *producer) {
-    return producer->handle;
+    return producer->turn->handle;
 }
 
 /* ---- a transaction ---- */
 
 bool producer_begin(struct producer *producer, struct error *err) {
     char reason[200];
-    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(producer->handle, reason, sizeof reason);
-    rd_kafka_error_t *error = fatal ? NULL : rd_kafka_begin_transaction(producer->handle);
+    progress_at(producer->progress, STEP_PUBLISH);
+    rd_kafka_t *handle = producer->turn->handle;
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(handle, reason, sizeof reason);
+    rd_kafka_error_t *error = fatal ? NULL : rd_kafka_begin_transaction(handle);
     if (fatal || error) {
         producer->tainted = true;
         return fatal ? kafka_code_error(fatal, "beginning a transaction", err)
@@ -214,8 +263,8 @@ bool producer_send(struct producer *producer, const char *topic, int32_t partiti
              .u.mem = {.ptr = (void *)(uintptr_t)value.data, .size = value.size}},
             {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
         };
-        rd_kafka_error_t *error =
-            rd_kafka_produceva(producer->handle, arguments, sizeof arguments / sizeof arguments[0]);
+        rd_kafka_error_t *error = rd_kafka_produceva(producer->turn->handle, arguments,
+                                                     sizeof arguments / sizeof arguments[0]);
         if (!error)
             return true;
         bool full = rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__QUEUE_FULL;
@@ -224,7 +273,8 @@ bool producer_send(struct producer *producer, const char *topic, int32_t partiti
             rd_kafka_headers_destroy(headers);
             return false;
         }
-        rd_kafka_poll(producer->handle, QUEUE_FULL_WAIT_MS);
+        progress_at(producer->progress, STEP_PUBLISH);
+        rd_kafka_poll(producer->turn->handle, QUEUE_FULL_WAIT_MS);
     }
 }
 
@@ -232,19 +282,25 @@ bool producer_send(struct producer *producer, const char *topic, int32_t partiti
  * this producer, which it would end, or whose offsets it would replace. The broker refuses it only
  * when the producer has a new epoch. */
 static void look_for_late_requests(struct producer *producer) {
-    if (atomic_load(&producer->unanswered) && !planted_bug("tainted-producer"))
-        producer->tainted = true;
+    for (size_t i = 0; i < CLIENTS; i++) {
+        if (atomic_load(&producer->clients[i].unanswered) && !planted_bug(BUG_TAINTED_PRODUCER))
+            producer->tainted = true;
+    }
 }
 
 bool producer_commit(struct producer *producer, const rd_kafka_topic_partition_list_t *offsets,
                      const rd_kafka_consumer_group_metadata_t *group, struct error *err) {
-    if (!run_step(producer, attempt_offsets, offsets, group, "sending offsets", err))
+    if (planted_bug(BUG_RESULTS_APART) &&
+        !(run_call(producer, &call_commit, NULL, NULL, err) && producer_begin(producer, err)))
+        return false;
+    if (!run_call(producer, &call_offsets, offsets, group, err))
         return false;
     FAILPOINT("offsets-sent");
-    bool committed =
-        run_step(producer, attempt_commit, NULL, NULL, "committing a transaction", err);
+    bool committed = run_call(producer, &call_commit, NULL, NULL, err);
     look_for_late_requests(producer);
     producer->open = !committed;
+    if (committed)
+        next_turn(producer);
     return committed;
 }
 
@@ -254,7 +310,7 @@ bool producer_abort(struct producer *producer) {
         return false;
     if (!producer->open)
         return true;
-    if (!run_step(producer, attempt_abort, NULL, NULL, "aborting a transaction", &err))
+    if (!run_call(producer, &call_abort, NULL, NULL, &err))
         producer->tainted = true;
     look_for_late_requests(producer);
     producer->open = false;

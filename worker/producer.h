@@ -5,6 +5,7 @@
 #define SIPTRUNK_WORKER_PRODUCER_H
 
 #include "common/kafka.h"
+#include "worker/progress.h"
 
 struct producer;
 
@@ -12,9 +13,13 @@ struct producer;
 enum { PRODUCER_LEAST_LIMIT = 1024 * 1024 };
 
 /* Creates the client and fences any predecessor of the same transactional id (init_transactions),
- * which also ends what that one left open. FAULT_RETRY when no broker answers. */
+ * which also ends what that one left open. FAULT_RETRY when no broker answers. progress: told of
+ * each call, or NULL. */
 struct producer *producer_new(const struct config *config, const char *transactional_id,
-                              struct error *err);
+                              struct progress *progress, struct error *err);
+/* Whether librdkafka takes the settings together; FAULT_CONFIG when it does not. Asks no broker. */
+bool producer_check(const struct config *config, struct error *err) MUST_CHECK;
+
 void producer_free(struct producer *producer); /* accepts NULL; drops what is not sent */
 
 bool producer_begin(struct producer *producer, struct error *err) MUST_CHECK;

@@ -2,6 +2,8 @@
  * otherwise. */
 #include "common/log.h"
 #include "common/stop.h"
+#include "worker/divergence.h"
+#include "worker/hold.h"
 #include "worker/store.h"
 #include "worker/worker_internal.h"
 
@@ -18,6 +20,8 @@ static size_t gather_statements(struct pg_statement *all) {
         all[count++] = load_statements[i];
     for (size_t i = 0; i < store_statement_count; i++)
         all[count++] = store_statements[i];
+    for (size_t i = 0; i < hold_statement_count; i++)
+        all[count++] = hold_statements[i];
     return count;
 }
 
@@ -30,6 +34,7 @@ static bool take_slot(struct worker *worker, struct error *err) {
         return false;
     for (;;) {
         bool taken;
+        progress_at(worker->progress, STEP_SLOT);
         if (!claim_slot(worker->pg, worker->name, &taken, err))
             return false;
         if (taken)
@@ -45,29 +50,12 @@ static bool take_slot(struct worker *worker, struct error *err) {
     }
 }
 
-/* Those of the key file, else the database's own; with all of them, so that what was kept under an
- * earlier one can still be compared. */
-static bool take_mac_keys(struct worker *worker, struct error *err) {
-    const struct installation *installation = &worker->installation;
-    uint8_t key[VAULT_MAC_KEY_SIZE];
-    const char *id;
-    bool ok = true;
-    digests_forget_mac_keys(worker->digests);
-    for (size_t i = 0; ok && (id = vault_mac_key(worker->vault, i, key)); i++)
-        ok =
-            digests_add_mac_key(worker->digests, id,
-                                (struct slice){.data = (const char *)key, .size = sizeof key}, err);
-    explicit_bzero(key, sizeof key);
-    return ok && digests_add_mac_key(worker->digests, installation->mac_key_id,
-                                     (struct slice){.data = (const char *)installation->mac_key,
-                                                    .size = sizeof installation->mac_key},
-                                     err);
-}
-
 static bool check_database(struct worker *worker, struct error *err) {
-    return claim_check_durability(worker->pg, err) && take_slot(worker, err) &&
-           claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err) &&
-           take_mac_keys(worker, err);
+    if (!claim_check_durability(worker->pg, err) || !take_slot(worker, err))
+        return false;
+    progress_at(worker->progress, STEP_DATABASE);
+    return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err) &&
+           claim_mac_keys(&worker->installation, worker->vault, worker->digests, err);
 }
 
 static void drop_database(struct worker *worker) {
@@ -75,6 +63,7 @@ static void drop_database(struct worker *worker) {
         worker->last_backend = pg_backend_pid(worker->pg);
     pg_close(worker->pg);
     worker->pg = NULL;
+    worker->compared = false;
 }
 
 static bool restore_database(struct worker *worker, struct error *err) {
@@ -84,7 +73,9 @@ static bool restore_database(struct worker *worker, struct error *err) {
     if (worker->pg)
         return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation,
                                   err);
-    if (claim_statement_count + load_statement_count + store_statement_count > MAX_STATEMENTS)
+    if (claim_statement_count + load_statement_count + store_statement_count +
+            hold_statement_count >
+        MAX_STATEMENTS)
         return error_set(err, FAULT_BUG, "statements", "there are more statements than room");
     size_t count = gather_statements(statements);
     worker->pg = pg_connect(config_text(worker->shared->config, CONFIG_POSTGRES_CONNINFO),
@@ -102,6 +93,7 @@ static bool ask_limit(struct worker *worker, const char *topic, int64_t *ret_lim
                       struct error *err) {
     rd_kafka_t *handle = producer_handle(worker->producer);
     int partitions;
+    progress_at(worker->progress, STEP_TOPICS);
     if (!kafka_partition_count(handle, topic, METADATA_TIMEOUT_MS, &partitions, err))
         return false;
     if (partitions == 0)
@@ -151,6 +143,7 @@ static bool ask_reply_topics(struct worker *worker, struct error *err) {
         struct reply_topic *topic = &worker->outputs.reply_topics[i];
         topic->partitions = 0;
         topic->max_message_bytes = 0;
+        progress_at(worker->progress, STEP_TOPICS);
         if (monotonic_ms() >= topic->shunned_until_ms &&
             !ask_reply_topic(producer_handle(worker->producer), topic, err))
             return false;
@@ -166,7 +159,7 @@ static bool restore_producer(struct worker *worker, struct error *err) {
     }
     if (worker->producer)
         return ask_reply_topics(worker, err);
-    worker->producer = producer_new(worker->shared->config, worker->name, err);
+    worker->producer = producer_new(worker->shared->config, worker->name, worker->progress, err);
     if (!worker->producer)
         return false;
     if (ask_output_limits(worker, err) && ask_reply_topics(worker, err))
@@ -181,6 +174,7 @@ static bool restore_consumer(struct worker *worker, struct error *err) {
                                              .instance_id = worker->name,
                                              .topics = worker->lane->topics,
                                              .metrics = worker->metrics};
+    progress_at(worker->progress, STEP_CONSUMER);
     if (!worker->consumer)
         worker->consumer = consumer_new(worker->shared->config, &options, err);
     return worker->consumer != NULL;
@@ -194,36 +188,48 @@ static bool claim(struct worker *worker, struct error *err) {
                                           .process = worker->shared->process,
                                           .careful_span = (int64_t)worker->batch.max_count};
     int64_t *starts = arena_array(worker->batch.arena, count, sizeof *starts);
+    bool changed; /* reading begins in any case */
     if (count == 0)
         return true;
     if (!starts)
         return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for a claim");
+    progress_at(worker->progress, STEP_CLAIM);
     if (!consumer_read_committed(worker->consumer, err) ||
         !claim_partitions(worker->pg, &options, worker->batch.arena, positions, count, starts,
                           err) ||
+        !divergence_look_at_logs(worker, err) ||
+        !hold_look(worker->pg, worker->batch.arena, worker->name, positions, count, &changed,
+                   err) ||
         !consumer_start_reading(worker->consumer, starts, err))
         return false;
     worker->noted = false;
-    size_t careful = 0;
-    for (size_t i = 0; i < count; i++)
+    worker->has_worked = true;
+    worker->holds_seen_ms = monotonic_ms();
+    size_t careful = 0, held = 0;
+    for (size_t i = 0; i < count; i++) {
         careful += positions[i].careful_until > 0;
+        held += positions[i].held_reason[0] != '\0';
+    }
     log_write(LOG_INFO, "claimed",
               LOG_WITH(LOG_TEXT("worker", worker->name), LOG_INT("partitions", (int64_t)count),
-                       LOG_INT("careful", (int64_t)careful)),
+                       LOG_INT("careful", (int64_t)careful), LOG_INT("held", (int64_t)held)),
               careful
                   ? "reading %zu partitions, some of them record by record, since processes died"
                     " there without getting on"
                   : "reading %zu partitions",
-              count);
+              count - held);
     return true;
 }
 
 bool recovery_run(struct worker *worker, struct error *err) {
     batch_forget(&worker->batch);
+    progress_holds(worker->progress, 0);
+    progress_at(worker->progress, STEP_DATABASE);
     if (worker->consumer && !consumer_stop_reading(worker->consumer, err))
         return false;
     bool ok = restore_database(worker, err) && restore_producer(worker, err) &&
-              restore_consumer(worker, err) && claim(worker, err);
+              divergence_look_everywhere(worker, err) && restore_consumer(worker, err) &&
+              claim(worker, err);
     batch_clear(&worker->batch);
     return ok;
 }

@@ -9,10 +9,6 @@
 #include <stdio.h>
 #include <time.h>
 
-static bool out_of_memory(struct error *err) {
-    return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
-}
-
 /* ---- what the headers of a stored result say ---- */
 
 enum {
@@ -296,7 +292,7 @@ static bool send_result(struct producer *producer, const struct outputs *outputs
     char *bytes = arena_alloc(arena, FRAMING_SIZE + entry->body.size);
     char *key_text = arena_alloc(arena, UUID_TEXT_SIZE + 1);
     if (!bytes || !key_text)
-        return out_of_memory(err);
+        return arena_exhausted(err);
     framing_write(entry->body_schema, bytes);
     memcpy(bytes + FRAMING_SIZE, entry->body.data, entry->body.size);
     struct slice value = {.data = bytes, .size = FRAMING_SIZE + entry->body.size};
@@ -375,10 +371,12 @@ static bool send_all(struct producer *producer, const struct outputs *outputs,
         bool ok = true;
         switch (command->handling) {
         case HANDLE_COMMAND:
-            ok = send_result(producer, outputs, batch->arena, command, err);
+            ok = (command->replayed && planted_bug(BUG_REPLAY_SILENT)) ||
+                 send_result(producer, outputs, batch->arena, command, err);
             break;
         case HANDLE_DEAD_LETTER:
-            ok = send_dead_letter(producer, outputs, command, err);
+            ok = planted_bug(BUG_DEAD_LETTER_DROPPED) ||
+                 send_dead_letter(producer, outputs, command, err);
             break;
         case HANDLE_TOMBSTONE:
             break;
@@ -397,7 +395,8 @@ static rd_kafka_topic_partition_list_t *offsets_of(const struct position *positi
         if (positions[i].batch_end >= 0)
             rd_kafka_topic_partition_list_add(offsets, positions[i].topic.data,
                                               positions[i].partition)
-                ->offset = positions[i].batch_end + (planted_bug("offset-plus-one") ? 1 : 0);
+                ->offset = positions[i].batch_end + (planted_bug(BUG_OFFSET_PLUS_ONE) ? 1 : 0) -
+                           (planted_bug(BUG_OFFSET_MINUS_ONE) ? 1 : 0);
     }
     return offsets;
 }

@@ -418,7 +418,7 @@ bool result_encode(struct result_encoder *encoder, const struct command *command
     bool chained = result->account_sequence > 0;
     char *body = arena_alloc(arena, size + (chained ? SHA256_SIZE : 0));
     if (!body)
-        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+        return arena_exhausted(err);
     memcpy(body, encoder->buffer, size);
     if (chained) {
         struct slice previous = {.data = (const char *)previous_chain, .size = SHA256_SIZE};

@@ -4,6 +4,8 @@
 #include "common/stop.h"
 #include "worker/decide.h"
 #include "worker/decode.h"
+#include "worker/divergence.h"
+#include "worker/hold.h"
 #include "worker/intake.h"
 #include "worker/store.h"
 #include "worker/worker_internal.h"
@@ -13,6 +15,7 @@
 enum {
     IDLE_POLL_MS = 100,
     LOOK_EVERY_MS = 5000,
+    HOLDS_EVERY_MS = 1000,
     SHUN_MS = 60000,
     MAX_ATTEMPTS = 3, /* that a record may kill a process */
 };
@@ -21,7 +24,7 @@ enum {
 
 /* A record of which this process has not died is not counted. */
 static bool forgive_attempt(struct worker *worker, struct error *err) {
-    if (!worker->attempted.topic.data)
+    if (!worker->attempted.topic.data || planted_bug(BUG_OUTAGE_COUNTED))
         return true;
     if (!claim_forgive(worker->pg, &worker->attempted, err))
         return false;
@@ -60,6 +63,7 @@ static bool decode_batch(struct worker *worker, struct error *err) {
     for (size_t i = 0; i < batch->count; i++) {
         struct record record = intake_record(batch->messages[i]);
         struct command *command = &batch->commands[i];
+        progress_at(worker->progress, STEP_DECODE);
         if (batch->careful && !note_attempt(worker, &record.source, &give_up, err))
             return false;
         if (!(give_up ? decode_give_up(&record, batch->arena, command, err)
@@ -80,14 +84,17 @@ static bool load_and_decide(struct worker *worker, const struct position *positi
                                     .can_keep_secrets = vault_is_open(worker->vault)};
     struct command *commands = &batch->commands[batch->part_first];
     int64_t now_us;
+    progress_at(worker->progress, STEP_LOAD);
     if (!working_set_init(&batch->set, batch->arena, batch->part_count))
-        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+        return arena_exhausted(err);
     if (!decide_want(&batch->set, commands, batch->part_count, err) ||
         !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
         return false;
     metrics_stage_done(worker->metrics, STAGE_LOAD);
     FAILPOINT("loaded");
-    if (!decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err))
+    progress_at(worker->progress, STEP_DECIDE);
+    if (!decide_batch(&decider, &batch->set, commands, batch->part_count, now_us, err) ||
+        !divergence_look_at_ledger(worker, commands, batch->part_count, err))
         return false;
     metrics_stage_done(worker->metrics, STAGE_DECIDE);
     return true;
@@ -114,6 +121,8 @@ static bool reply(struct worker *worker, struct error *err) {
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
     intake_part(worker->consumer, &worker->batch, 0, worker->batch.count);
+    if (planted_bug(BUG_NO_GENERATION))
+        worker->batch.group = rd_kafka_consumer_group_metadata_new(worker->group);
     if (!reply_batch(worker->producer, &worker->outputs, &worker->batch, positions, count, err)) {
         shun_reply_topics(worker, err);
         return false;
@@ -143,6 +152,7 @@ static bool note_state(struct worker *worker, bool leaving, struct error *err) {
 
 static bool store(struct worker *worker, struct position *positions, size_t count,
                   struct error *err) {
+    progress_at(worker->progress, STEP_STORE);
     if (!store_batch(worker->pg, positions, count, &worker->batch.set,
                      digests_mac_key_id(worker->digests), worker->vault, err))
         return false;
@@ -159,6 +169,7 @@ static bool store(struct worker *worker, struct position *positions, size_t coun
  * so that a lost connection and a diverged installation are noticed before a command has to wait
  * for it. */
 static bool idle(struct worker *worker, struct error *err) {
+    progress_at(worker->progress, STEP_IDLE);
     record_log_idle(&worker->record_log, worker->name);
     if (!note_state(worker, false, err))
         return false;
@@ -169,22 +180,59 @@ static bool idle(struct worker *worker, struct error *err) {
     return claim_installation(worker->pg, worker->shared->cluster_id, &worker->installation, err);
 }
 
+/* ---- partitions that an operator holds or has released ---- */
+
+/* The others go on from where they are: what was fetched of them, and not taken, is fetched again.
+ * One that was released begins where it was when it was held. */
+static bool begin_anew(struct worker *worker, struct position *positions, size_t count,
+                       struct error *err) {
+    int64_t *starts = arena_array(worker->batch.arena, count, sizeof *starts);
+    if (!starts)
+        return error_set(err, FAULT_RETRY, "out-of-memory", "no memory for positions");
+    for (size_t i = 0; i < count; i++) {
+        bool at_beginning = positions[i].read_next == 0 && positions[i].committed_offset < 0;
+        starts[i] = at_beginning ? -1 : positions[i].read_next;
+    }
+    return consumer_start_reading(worker->consumer, starts, err);
+}
+
+/* Between two batches, so that nothing is on its way. */
+static bool look_at_holds(struct worker *worker, struct error *err) {
+    size_t count;
+    bool changed = false;
+    struct position *positions = consumer_positions(worker->consumer, &count);
+    if (count == 0 || monotonic_ms() - worker->holds_seen_ms < HOLDS_EVERY_MS)
+        return true;
+    worker->holds_seen_ms = monotonic_ms();
+    progress_at(worker->progress, STEP_DATABASE);
+    bool ok =
+        hold_look(worker->pg, worker->batch.arena, worker->name, positions, count, &changed, err) &&
+        (!changed || begin_anew(worker, positions, count, err));
+    if (changed)
+        batch_forget(&worker->batch);
+    else
+        batch_clear(&worker->batch);
+    return ok;
+}
+
 /* ---- the stages behind decode, for all of a batch or for parts of it ---- */
 
 static bool store_part(struct worker *worker, size_t first, size_t part, struct error *err) {
     struct batch *batch = &worker->batch;
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
+    int64_t began_us = monotonic_us();
     arena_rewind(batch->arena, batch->answered);
     intake_part(worker->consumer, batch, first, part);
     if (!load_and_decide(worker, positions, count, err))
         return false;
     FAILPOINT("decided");
-    if (planted_bug("reply-first") && !reply(worker, err))
+    if (planted_bug(BUG_REPLY_FIRST) && !reply(worker, err))
         return false;
     if (!store(worker, positions, count, err))
         return false;
     batch->answered = arena_mark(batch->arena);
+    batch_fit(batch, part, monotonic_us() - began_us);
     return true;
 }
 
@@ -195,7 +243,8 @@ static bool try_part(struct worker *worker, size_t first, size_t part, bool *ret
     *ret_refused = false;
     if (store_part(worker, first, part, err))
         return true;
-    *ret_refused = err->fault == FAULT_STATEMENT && pg_rollback(worker->pg);
+    bool refused = err->fault == FAULT_STATEMENT || planted_bug(BUG_OUTAGE_ANSWERED);
+    *ret_refused = refused && pg_rollback(worker->pg);
     metrics_stages_begin(worker->metrics); /* what was refused counts for no stage */
     return *ret_refused;
 }
@@ -214,52 +263,75 @@ static void report_refused(const struct command *command, const struct error *er
               err->message);
 }
 
+/* The first command of the part for the number that the server named, and how many there are. */
+static size_t find_named(const struct worker *worker, size_t first, size_t part,
+                         size_t *ret_count) {
+    size_t found = first;
+    *ret_count = 0;
+    for (size_t i = first + part; i-- > first;) {
+        const struct command *command = &worker->batch.commands[i];
+        if (command->refused_by_store ||
+            !pg_error_names(worker->pg, "number", command_number(command)))
+            continue;
+        found = i;
+        ++*ret_count;
+    }
+    return found;
+}
+
+/* Whose doing the refusal is when that is certain: the only command there is, or the only one that
+ * writes the row which the server named. It is to be answered as our own mistake; NULL otherwise.
+ * What is not a command can bring nothing to the store that it refuses. */
+static struct command *find_culprit(struct worker *worker, size_t first, size_t part) {
+    size_t named;
+    size_t at = find_named(worker, first, part, &named);
+    struct command *command = &worker->batch.commands[at];
+    bool certain = (part == 1 || named == 1) && command->handling == HANDLE_COMMAND;
+    return certain && !command->refused_by_store ? command : NULL;
+}
+
 static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err);
 
-/* Where to cut what is refused, and how much stands alone there. At first at a command for a number
- * that the server named, which is it most likely; a guess that was wrong, or none, leaves halves.
- */
-static size_t cut_at(const struct worker *worker, size_t first, size_t part, size_t *ret_alone) {
-    const struct batch *batch = &worker->batch;
-    const char *detail = pg_error_detail(worker->pg);
-    size_t size = part == batch->count ? strlen(detail) : 0;
-    *ret_alone = 1;
-    for (size_t i = first; size > 0 && i < first + part; i++) {
-        struct slice number = command_number(&batch->commands[i]);
-        if (number.size > 0 && memmem(detail, size, number.data, number.size))
-            return i;
-    }
-    *ret_alone = 0;
-    return first + part / 2;
+/* Cuts what is refused: at the first command for the number that the server named, which then
+ * stands alone, else into halves. */
+static bool cut(struct worker *worker, size_t first, size_t part, struct error *err) {
+    size_t named;
+    size_t at = find_named(worker, first, part, &named);
+    size_t alone = named > 0, rest;
+    if (!alone)
+        at = first + part / 2;
+    rest = at + alone;
+    return part > 1 && store_parts(worker, first, at - first, err) &&
+           store_parts(worker, at, alone, err) &&
+           store_parts(worker, rest, first + part - rest, err);
 }
 
-/* The store refuses something of this part: cuts it until one command is left, and answers that one
- * as our own mistake. What is not a command can bring nothing to the store that it refuses. */
-static bool isolate(struct worker *worker, size_t first, size_t part, struct error *err) {
-    struct command *command = &worker->batch.commands[first];
-    if (part > 1) {
-        size_t alone, cut = cut_at(worker, first, part, &alone), rest = cut + alone;
-        return store_parts(worker, first, cut - first, err) &&
-               store_parts(worker, cut, alone, err) &&
-               store_parts(worker, rest, first + part - rest, err);
-    }
-    if (command->handling != HANDLE_COMMAND)
-        return false;
-    report_refused(command, err);
-    command->refused_by_store = true;
-    return store_part(worker, first, part, err);
-}
-
+/* Stores it as a whole, without the effects of commands that the store refuses; in smaller parts
+ * where it does not show which these are. */
 static bool store_parts(struct worker *worker, size_t first, size_t part, struct error *err) {
-    bool refused;
-    return part == 0 || (try_part(worker, first, part, &refused, err) &&
-                         (!refused || isolate(worker, first, part, err)));
+    bool refused = part > 0;
+    while (refused) {
+        if (!try_part(worker, first, part, &refused, err))
+            return false;
+        if (!refused)
+            break;
+        struct command *culprit = find_culprit(worker, first, part);
+        if (!culprit)
+            return cut(worker, first, part, err);
+        report_refused(culprit, err);
+        culprit->refused_by_store = true;
+    }
+    return true;
 }
 
 bool round_run(struct worker *worker, struct error *err) {
     struct batch *batch = &worker->batch;
+    if (!look_at_holds(worker, err))
+        return false;
+    progress_at(worker->progress, STEP_INTAKE);
     if (!intake_batch(worker->consumer, IDLE_POLL_MS, batch, err))
         return false;
+    progress_holds(worker->progress, batch->count);
     if (batch->count == 0)
         return idle(worker, err);
     worker->looked_ms = monotonic_ms();
@@ -270,7 +342,7 @@ bool round_run(struct worker *worker, struct error *err) {
     FAILPOINT("decoded");
     if (!store_parts(worker, 0, batch->count, err))
         return false;
-    if (!planted_bug("reply-first") && !reply(worker, err))
+    if (!planted_bug(BUG_REPLY_FIRST) && !reply(worker, err))
         return false;
     FAILPOINT("replied");
     worker->attempted = (struct source){0};

@@ -86,7 +86,7 @@ static bool send(struct pg *pg, enum statement statement, struct pg_array *array
     struct pg_param params[16];
     for (size_t i = 0; i < count; i++) {
         if (!pg_array_param(&arrays[i], &params[i]))
-            return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+            return arena_exhausted(err);
     }
     return pg_queue(pg, &store_statements[statement], params, count, err);
 }
@@ -146,7 +146,7 @@ static bool seal_password(const struct channel *channel, struct vault *vault, st
     char place[VAULT_PLACE_SIZE];
     char *room = arena_alloc(arena, vault_sealed_size(channel->new_password.size));
     if (!room)
-        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+        return arena_exhausted(err);
     return vault_seal(vault, vault_channel(&channel->account_id, channel->id, place),
                       channel->new_password, room, ret, err);
 }
@@ -156,7 +156,7 @@ static bool add_channel(struct pg_array arrays[C_COUNT], const struct channel *c
     struct sealed sealed = {0};
     struct slice settings_text = settings_json(channel, arena);
     if (!settings_text.data)
-        return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+        return arena_exhausted(err);
     if (channel->new_password.data && !seal_password(channel, vault, arena, &sealed, err))
         return false;
     pg_array_add_uuid(&arrays[C_ACCOUNT], &channel->account_id);
@@ -280,7 +280,7 @@ static bool send_ledger(struct pg *pg, const struct working_set *set, struct sli
     struct pg_array arrays[L_COUNT];
     ledger_arrays(set->arena, set->ledger.count, arrays);
     for (struct entry *entry = set->ledger.first; entry; entry = entry->next_in_order) {
-        if (!((const struct ledger_entry *)entry)->added || planted_bug("no-ledger"))
+        if (!((const struct ledger_entry *)entry)->added || planted_bug(BUG_NO_LEDGER))
             continue;
         add_ledger_row(arrays, (const struct ledger_entry *)entry);
         expected->rows[LEDGER]++;
@@ -288,7 +288,7 @@ static bool send_ledger(struct pg *pg, const struct working_set *set, struct sli
     struct pg_param params[L_COUNT + 1];
     for (size_t i = 0; i < L_COUNT; i++) {
         if (!pg_array_param(&arrays[i], &params[i < L_MAC ? i : i + 1]))
-            return error_set(err, FAULT_RETRY, "out-of-memory", "the batch's memory is exhausted");
+            return arena_exhausted(err);
     }
     params[L_MAC] = pg_param_text(mac_key_id);
     return pg_queue(pg, &store_statements[LEDGER], params, L_COUNT + 1, err);
@@ -348,8 +348,9 @@ static bool check_result(struct pg *pg, enum statement statement, const struct e
                      store_statements[statement].name, rows, expected->rows[statement]);
 }
 
-static bool receive_all(struct pg *pg, const struct expected *expected, struct error *err) {
-    for (size_t i = 0; i < COMMIT; i++) {
+static bool receive(struct pg *pg, enum statement end, const struct expected *expected,
+                    struct error *err) {
+    for (size_t i = 0; i < end; i++) {
         if (!check_result(pg, (enum statement)i, expected, err))
             return false;
     }
@@ -360,17 +361,32 @@ static bool commit(struct pg *pg, struct error *err) {
     if (!pg_queue(pg, &store_statements[COMMIT], NULL, 0, err) || !pg_sync(pg, err))
         return false;
     FAILPOINT("store-commit-sent");
-    return pg_result_commit(pg, err) && pg_end(pg, err);
+    return (pg_result_commit(pg, err) && pg_end(pg, err)) || planted_bug(BUG_COMMIT_ASSUMED);
+}
+
+static bool send_rows(struct pg *pg, const struct working_set *set, struct slice mac_key_id,
+                      struct vault *vault, struct expected *expected, struct error *err) {
+    return send_channels(pg, set, vault, expected, err) && send_numbers(pg, set, expected, err) &&
+           send_ledger(pg, set, mac_key_id, expected, err) && send_tails(pg, set, expected, err);
 }
 
 bool store_batch(struct pg *pg, const struct position *positions, size_t position_count,
                  const struct working_set *set, struct slice mac_key_id, struct vault *vault,
                  struct error *err) {
     struct expected expected = {{0}};
-    if (send_channels(pg, set, vault, &expected, err) && send_numbers(pg, set, &expected, err) &&
-        send_ledger(pg, set, mac_key_id, &expected, err) && send_tails(pg, set, &expected, err) &&
+    if (send_rows(pg, set, mac_key_id, vault, &expected, err) &&
         send_positions(pg, set->arena, positions, position_count, &expected, err) &&
-        pg_sync(pg, err) && receive_all(pg, &expected, err) && commit(pg, err))
+        pg_sync(pg, err) && receive(pg, COMMIT, &expected, err) && commit(pg, err))
+        return true;
+    pg_rollback(pg);
+    return false;
+}
+
+bool store_rows(struct pg *pg, const struct working_set *set, struct slice mac_key_id,
+                struct vault *vault, struct error *err) {
+    struct expected expected = {{0}};
+    if (send_rows(pg, set, mac_key_id, vault, &expected, err) && pg_sync(pg, err) &&
+        receive(pg, POSITIONS, &expected, err))
         return true;
     pg_rollback(pg);
     return false;

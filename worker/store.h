@@ -15,6 +15,11 @@ bool store_batch(struct pg *pg, const struct position *positions, size_t positio
                  const struct working_set *set, struct slice mac_key_id, struct vault *vault,
                  struct error *err) MUST_CHECK;
 
+/* The same without positions and without COMMIT, for a caller who began the transaction itself and
+ * used load_rows. On failure the transaction is rolled back. */
+bool store_rows(struct pg *pg, const struct working_set *set, struct slice mac_key_id,
+                struct vault *vault, struct error *err) MUST_CHECK;
+
 extern const struct pg_statement store_statements[];
 extern const size_t store_statement_count;
 

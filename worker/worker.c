@@ -13,12 +13,14 @@ enum {
     BACKOFF_MAX_MS = 2000,
     FENCES_WINDOW_MS = 10000,
     REPORT_AGAIN_MS = 30000,
+    BULK_AIM_US =
+        40000, /* an order of an account that bulk works on waits that long for its lock */
 };
 
 static const struct lane_keys lanes[] = {
     [LANE_INTERACTIVE] = {"interactive", CONFIG_TOPICS_COMMANDS,
-                          CONFIG_BATCH_MAX_COMMANDS_INTERACTIVE},
-    [LANE_BULK] = {"bulk", CONFIG_TOPICS_BULK, CONFIG_BATCH_MAX_COMMANDS_BULK},
+                          CONFIG_BATCH_MAX_COMMANDS_INTERACTIVE, 0},
+    [LANE_BULK] = {"bulk", CONFIG_TOPICS_BULK, CONFIG_BATCH_MAX_COMMANDS_BULK, BULK_AIM_US},
 };
 
 const char *lane_name(enum lane lane) {
@@ -91,10 +93,14 @@ struct worker *worker_new(const struct shared *shared, enum lane lane, int slot,
                                   config_bool(shared->config, CONFIG_SECRETS_ALLOW_PLAINTEXT), err);
     if (worker->vault && name_slot(worker, slot, err))
         worker->metrics = metrics_thread(shared->metrics, lane, worker->name, err);
+    if (worker->metrics)
+        worker->progress = metrics_progress(worker->metrics);
     if (worker->metrics && name_outputs(worker, err) &&
         batch_init(&worker->batch, (size_t)config_int(shared->config, worker->lane->batch_max),
-                   (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err))
+                   (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err)) {
+        worker->batch.aim_us = worker->lane->aim_us;
         return worker;
+    }
     worker_free(worker);
     return NULL;
 }
@@ -129,7 +135,7 @@ static bool too_many_fences(struct worker *worker) {
 
 /* Logged when it changes, and again from time to time: a long outage must not fill the disk. */
 static void report(struct worker *worker, const struct error *err) {
-    bool expected = strcmp(err->id, "rebalance") == 0;
+    bool expected = strcmp(err->id, "rebalance") == 0 || strcmp(err->id, "held") == 0;
     bool repeated =
         strcmp(err->id, worker->last.id) == 0 && strcmp(err->message, worker->last.message) == 0;
     int64_t now = monotonic_ms();
@@ -146,7 +152,8 @@ static bool handle_error(struct worker *worker, const struct error *err) {
     bool rebalance = strcmp(err->id, "rebalance") == 0;
     worker->ready = false;
     metrics_trouble(worker->metrics, err);
-    if (err->fault == FAULT_STOP || strcmp(err->id, "twin") == 0)
+    bool useless = err->fault == FAULT_CONFIG && !worker->has_worked;
+    if (err->fault == FAULT_STOP || useless || strcmp(err->id, "twin") == 0)
         return false;
     report(worker, err);
     if (err->fault == FAULT_FENCED && !rebalance && too_many_fences(worker))
@@ -156,7 +163,8 @@ static bool handle_error(struct worker *worker, const struct error *err) {
         consumer_free(worker->consumer);
         worker->consumer = NULL;
     }
-    bool at_once = rebalance || strcmp(err->id, "producer-tainted") == 0;
+    bool at_once =
+        rebalance || strcmp(err->id, "producer-tainted") == 0 || strcmp(err->id, "held") == 0;
     int64_t next = worker->backoff_ms ? 2 * worker->backoff_ms : BACKOFF_FIRST_MS;
     worker->backoff_ms = at_once ? 0 : next < BACKOFF_MAX_MS ? next : BACKOFF_MAX_MS;
     return true;
@@ -167,6 +175,7 @@ static void back_off(struct worker *worker) {
     int64_t wait = worker->backoff_ms / 2 + random() % (worker->backoff_ms / 2 + 1);
     int64_t until = monotonic_ms() + wait;
     while (!stop_requested() && monotonic_ms() < until) {
+        progress_at(worker->progress, STEP_BACK_OFF);
         int slice = (int)(until - monotonic_ms());
         if (!worker->consumer) {
             struct timespec pause = {.tv_nsec = 20000000};
@@ -210,6 +219,7 @@ bool worker_run(struct worker *worker, struct error *err) {
         if (!handle_error(worker, err))
             break;
     }
+    progress_at(worker->progress, STEP_LEAVE);
     round_leave(worker);
     if (stop_requested() || err->fault == FAULT_STOP)
         return true;

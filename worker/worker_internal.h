@@ -19,6 +19,7 @@ enum { FENCES_LIMIT = 3 };
 struct lane_keys {
     const char *name;
     enum config_key topics, batch_max;
+    int64_t aim_us; /* how long a batch may hold its locks */
 };
 
 struct worker {
@@ -34,24 +35,29 @@ struct worker {
     struct batch batch;
     struct outputs outputs;
     struct installation installation;
-    struct metrics *metrics; /* the registry's */
+    struct metrics *metrics; /* the registry's, as is progress */
+    struct progress *progress;
     struct record_log record_log;
 
     struct producer *producer;
     struct consumer *consumer;
     struct pg *pg;
+    bool compared;    /* all positions of the database that pg reaches, with those of Kafka */
     int last_backend; /* of a connection that was lost; 0: none */
 
     struct source attempted; /* the record that was begun alone and may not be done with */
     char attempted_topic[256];
 
-    bool ready;                   /* positions are claimed and the consumer reads */
-    bool noted;                   /* the database knows K as it is */
+    bool
+        has_worked; /* has had partitions: what a server refuses later is not the settings' fault */
+    bool ready;     /* positions are claimed and the consumer reads */
+    bool noted;     /* the database knows K as it is */
     int64_t backoff_ms;           /* before the next attempt; 0: at once */
     int64_t fences[FENCES_LIMIT]; /* when the last ones came */
     struct error last;            /* the last trouble that was logged */
     int64_t reported_at_ms;
-    int64_t looked_ms; /* when the database was last used */
+    int64_t looked_ms;     /* when the database was last used */
+    int64_t holds_seen_ms; /* when it was last asked which partitions are held */
 };
 
 /* ---- round.c ---- */

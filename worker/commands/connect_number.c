@@ -1,5 +1,6 @@
 /* ConnectNumber: puts one fixed number of the account onto one of its channels. Guide: Connect
  * number. */
+#include "common/failpoint.h"
 #include "worker/decide.h"
 
 enum { SLOT_CHANNEL_NAME = SLOT_OWN, SLOT_NUMBER, SLOT_COUNT };
@@ -68,7 +69,8 @@ static bool decide(struct decision *decision) {
         return decision_reject(decision, REASON_NUMBER_NOT_FIXED, "/number", SLICE_NONE);
     if (number->state != NUMBER_AVAILABLE)
         return refuse_state(decision, number);
-    if (number->channel_id != 0 && number->channel_id != channel->id)
+    if (number->channel_id != 0 && number->channel_id != channel->id &&
+        !(number->changed && planted_bug(BUG_EARLIER_UNSEEN)))
         return decision_reject(
             decision, REASON_NUMBER_NOT_AVAILABLE, "/number",
             SLICE_LITERAL("Number is not available: it is connected to another channel"));
