@@ -1,12 +1,12 @@
-/* Asks for metadata until there is an answer, and listens to what the client complains of. */
+/* Asks for metadata until there is an answer, and listens to what the client complains of; makes
+ * clients of the groups. */
 #include "ctl/broker.h"
 
-#include "common/kafka.h"
 #include "common/stop.h"
 
 #include <stdio.h>
 
-enum { REACH_MS = 5000, STEP_MS = 250 };
+enum { REACH_MS = 5000, FIRST_STEP_MS = 250, GROUP_BYTES = 512 };
 
 /* The complaint that says most. */
 struct complaint {
@@ -36,20 +36,23 @@ static rd_kafka_t *new_client(const struct config *config, struct complaint *com
     return kafka_new(RD_KAFKA_PRODUCER, conf, err);
 }
 
-static bool ask(rd_kafka_t *client) {
+static bool ask(rd_kafka_t *client, int timeout_ms) {
     const struct rd_kafka_metadata *metadata;
-    if (rd_kafka_metadata(client, 0, NULL, &metadata, STEP_MS))
+    if (rd_kafka_metadata(client, 0, NULL, &metadata, timeout_ms))
         return false;
     rd_kafka_metadata_destroy(metadata);
     return true;
 }
 
+/* In steps, so that a refusal is soon noticed; in longer ones for a broker that is slow. */
 static bool ask_until_refused(rd_kafka_t *client, const struct complaint *complaint) {
     int64_t deadline = monotonic_ms() + REACH_MS;
+    int step_ms = FIRST_STEP_MS;
     do {
-        if (ask(client))
+        if (ask(client, step_ms))
             return true;
         rd_kafka_poll(client, 0);
+        step_ms *= 2;
     } while (complaint->code != RD_KAFKA_RESP_ERR__AUTHENTICATION && monotonic_ms() < deadline);
     return false;
 }
@@ -67,4 +70,26 @@ bool broker_reach(const struct config *config, struct error *err) {
     return error_set(err, refused ? FAULT_AUTH : FAULT_RETRY, "kafka-reach",
                      "cannot reach a broker at %s: %s",
                      config_text(config, CONFIG_KAFKA_BOOTSTRAP_SERVERS), complaint.text);
+}
+
+/* ---- groups ---- */
+
+const struct broker_lane broker_lanes[BROKER_LANES] = {
+    {"interactive", "", CONFIG_TOPICS_COMMANDS},
+    {"bulk", "-bulk", CONFIG_TOPICS_BULK},
+};
+
+rd_kafka_t *broker_group_client(const struct config *config, const struct broker_lane *lane,
+                                struct error *err) {
+    char group[GROUP_BYTES];
+    snprintf(group, sizeof group, "%s%s", config_text(config, CONFIG_KAFKA_GROUP_ID),
+             lane->group_suffix);
+    const struct kafka_property enforced[] = {
+        {"group.id", group},
+        {"enable.auto.commit", "false"},
+        {"isolation.level", "read_committed"},
+        {NULL, NULL},
+    };
+    rd_kafka_conf_t *conf = kafka_conf(config, NULL, enforced, err);
+    return conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
 }

@@ -32,8 +32,8 @@ const char *command_plural(size_t count) {
     return count == 1 ? "" : "s";
 }
 
-bool command_number(const char *name, const char *option, const char *text, long min, long max,
-                    long *ret) {
+bool option_number(const char *name, const char *option, const char *text, long min, long max,
+                   long *ret) {
     char *end;
     errno = 0;
     long number = strtol(text, &end, 10);

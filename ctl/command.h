@@ -38,8 +38,8 @@ int command_option(const char *name, int argc, char **argv, const char *shorts,
                    const struct option *longs);
 
 /* A whole number in min..max as an option's value; else says so and returns false. */
-bool command_number(const char *name, const char *option, const char *text, long min, long max,
-                    long *ret) MUST_CHECK;
+bool option_number(const char *name, const char *option, const char *text, long min, long max,
+                   long *ret) MUST_CHECK;
 
 /* "" for one, "s" for any other count. */
 const char *command_plural(size_t count);

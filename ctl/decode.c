@@ -66,11 +66,11 @@ static bool take_option(int option, struct options *options) {
         options->topic = optarg;
         return true;
     case 'p':
-        return command_number(name, "--partition", optarg, 0, INT_MAX, &options->partition);
+        return option_number(name, "--partition", optarg, 0, INT_MAX, &options->partition);
     case 'o':
         return parse_offset(optarg, &options->offset);
     case 'n':
-        return command_number(name, "--count", optarg, 1, LONG_MAX, &options->count);
+        return option_number(name, "--count", optarg, 1, LONG_MAX, &options->count);
     case 'x':
         options->hex = true;
         return true;

@@ -72,7 +72,7 @@ int command_migrate(const struct config *config, int argc, char **argv) {
     long wait_seconds = 0;
     for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
         if (option != 'w' ||
-            !command_number(name, "--wait", optarg, 0, MAX_WAIT_SECONDS, &wait_seconds))
+            !option_number(name, "--wait", optarg, 0, MAX_WAIT_SECONDS, &wait_seconds))
             return EXIT_USAGE;
     }
     for (size_t i = 0; argc - optind == 1 && i < sizeof actions / sizeof actions[0]; i++) {

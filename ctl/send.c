@@ -83,7 +83,7 @@ static bool take_option(int option, struct options *options) {
         return true;
     case 'w':
         options->wait = true;
-        return !optarg || command_number(name, "--wait", optarg, 1, 86400, &options->wait_seconds);
+        return !optarg || option_number(name, "--wait", optarg, 1, 86400, &options->wait_seconds);
     default:
         return false;
     }

@@ -219,9 +219,9 @@ static bool parse_options(int argc, char **argv, struct options *options) {
     for (int option; (option = command_option(name, argc, argv, ":", longs)) != -1;) {
         bool ok = false;
         if (option == 'p')
-            ok = command_number(name, "--partitions", optarg, 1, 10000, &options->partitions);
+            ok = option_number(name, "--partitions", optarg, 1, 10000, &options->partitions);
         else if (option == 'r')
-            ok = command_number(name, "--replication", optarg, 1, 100, &options->replication);
+            ok = option_number(name, "--replication", optarg, 1, 100, &options->replication);
         if (!ok)
             return false;
     }

@@ -37,7 +37,7 @@ static bool parse_options(int argc, char **argv, struct options *options) {
             most = LONG_MAX;
             break;
         case 'm':
-            if (!command_number(name, "--max", optarg, 1, LONG_MAX, &most))
+            if (!option_number(name, "--max", optarg, 1, LONG_MAX, &most))
                 return false;
             break;
         case 'j':

@@ -97,6 +97,10 @@ bool judge_passed(const struct judge *judge, uint16_t part, int64_t offset) {
 
 /* ---- what retention has taken ---- */
 
+bool judge_taken(const struct judge *judge, uint16_t part, int64_t offset) {
+    return part == NO_PART || offset < judge->history->parts[part].low;
+}
+
 static bool writes_to(const struct part *commands, const struct part *output) {
     if (commands->role != PART_COMMANDS)
         return false;

@@ -9,6 +9,7 @@ struct numbered {
     uint32_t account;
     const uint32_t *results, *ledger; /* rows */
     uint32_t result_count, ledger_count;
+    int64_t taken_below; /* both places may lack numbers below: gone with topic and purge */
 };
 
 static const struct result_row *result_of(const struct judge *judge,
@@ -19,6 +20,32 @@ static const struct result_row *result_of(const struct judge *judge,
 static const struct ledger_row *ledger_of(const struct judge *judge,
                                           const struct numbered *numbered, uint32_t i) {
     return &judge->history->ledger[numbered->ledger[i]];
+}
+
+/* ---- what may be gone ---- */
+
+enum { MAX_SEEN = 8 /* partitions that hold results of one account: one, or one of each lane */ };
+
+/* First copies go from the first one on, in each partition; those of lanes that have none left may
+ * all be gone. Ledger rows are purged wherever their commands are gone. */
+static int64_t find_taken(const struct judge *judge, const struct numbered *numbered) {
+    uint16_t seen[MAX_SEEN];
+    size_t count = 0, at;
+    unsigned lanes = 0;
+    int64_t below = 0;
+    if (!judge->results_taken || !judge->commands_taken)
+        return 0;
+    for (uint32_t i = 0; i < numbered->result_count && count < MAX_SEEN; i++) {
+        const struct result_row *row = result_of(judge, numbered, i);
+        for (at = 0; at < count && seen[at] != row->part;)
+            at++;
+        if (at < count || row->flags & RESULT_REPLAYED)
+            continue;
+        seen[count++] = row->part;
+        lanes |= judge->history->parts[row->part].lanes;
+        below = row->sequence;
+    }
+    return lanes == (1U | 2U) ? below : INT64_MAX;
 }
 
 /* ---- gaps ---- */
@@ -52,12 +79,11 @@ static void judge_unpublished(struct judge *judge, const struct ledger_row *row)
 }
 
 /* A number that a result has and the ledger has not. */
-static void judge_unstored(struct judge *judge, const struct numbered *numbered, int64_t sequence,
-                           bool is_first) {
-    if (is_first && judge->commands_taken)
-        judge->verdict.unchecked_numbers++; /* purged with its command */
+static void judge_unstored(struct judge *judge, const struct result_row *row) {
+    if (judge_taken(judge, row->source_part, row->source_offset))
+        judge->verdict.unchecked_numbers++; /* purged after its command */
     else
-        tell_gap(judge, numbered->account, sequence, sequence,
+        tell_gap(judge, row->account, row->sequence, row->sequence,
                  "is in a committed result and not in the ledger");
 }
 
@@ -94,7 +120,8 @@ static void judge_numbers(struct judge *judge, const struct numbered *numbered) 
                              ? ledger_of(judge, numbered, ledger)->sequence
                              : INT64_MAX;
         int64_t sequence = told < stored ? told : stored;
-        bool may_be_taken = expected == 1 && (judge->results_taken || judge->commands_taken);
+        bool may_be_taken = sequence <= numbered->taken_below ||
+                            (expected == 1 && (judge->results_taken || judge->commands_taken));
         if (sequence > expected && may_be_taken)
             judge->verdict.unchecked_numbers += (size_t)(sequence - expected);
         else if (sequence > expected)
@@ -103,7 +130,7 @@ static void judge_numbers(struct judge *judge, const struct numbered *numbered) 
         if (told > sequence)
             judge_unpublished(judge, ledger_of(judge, numbered, ledger));
         if (stored > sequence)
-            judge_unstored(judge, numbered, sequence, ledger == 0);
+            judge_unstored(judge, result_of(judge, numbered, result));
         judge_repeats(judge, numbered, sequence, &result, &ledger);
         expected = sequence + 1;
     }
@@ -144,6 +171,8 @@ static void judge_tail(struct judge *judge, const struct numbered *numbered) {
         chain = stored->chain;
     }
     bool all_taken = last == 0 && (judge->commands_taken || judge->results_taken);
+    /* The latest rows may be purged while earlier ones, of another partition, are not yet. */
+    all_taken |= account->tail_sequence < numbered->taken_below;
     if (!account->has_tail && last > 0)
         judge_tell(judge, finding, "there is none, the last event has number %" PRId64, last);
     else if (account->has_tail && account->tail_sequence != last && !all_taken)
@@ -224,6 +253,7 @@ bool judge_accounts(struct judge *judge) {
             .ledger = ledger.rows + ledger.starts[i],
             .ledger_count = ledger.starts[i + 1] - ledger.starts[i],
         };
+        numbered.taken_below = find_taken(judge, &numbered);
         judge_account(judge, &numbered);
     }
     grouping_free(&results);

@@ -24,6 +24,10 @@ struct command_row *judge_command_at(const struct judge *judge, uint16_t part, i
 /* Whether a record at that place was passed for good when the results were read. */
 bool judge_passed(const struct judge *judge, uint16_t part, int64_t offset);
 
+/* Whether the record at that place was deleted by retention, or is of a topic that we do not read:
+ * its row may have been purged from the ledger. */
+bool judge_taken(const struct judge *judge, uint16_t part, int64_t offset);
+
 /* A finding about a row; the text is a format. */
 void judge_tell(struct judge *judge, struct finding finding, const char *format, ...)
     PRINTF_LIKE(3, 4);

@@ -104,13 +104,28 @@ static void judge_identity(struct judge *judge, const struct command_row *row) {
                    first->offset);
 }
 
+/* The command came before, under the same id, and its row went after it. Where the answer is gone
+ * too, that may be so. */
+static bool is_resend_of_purged(const struct judge *judge, const struct command_row *command,
+                                const struct event *event) {
+    const struct history *history = judge->history;
+    if (event->results == NO_ROW)
+        return judge->commands_taken && command->offset < judge->results_from[command->part];
+    for (uint32_t i = event->results; i != NO_ROW; i = history->results[i].next) {
+        const struct result_row *row = &history->results[i];
+        if (judge_taken(judge, row->source_part, row->source_offset))
+            return true;
+    }
+    return false;
+}
+
 static void judge_command(struct judge *judge, const struct command_row *row) {
     const struct history *history = judge->history;
     const struct part *part = &history->parts[row->part];
     const struct event *event = &history->events[row->event];
     bool is_stored = row->offset < part->next_offset;
     if (event->ledger == NO_ROW && row->letters == 0 && row->offset >= part->low &&
-        (is_stored || event->results != NO_ROW))
+        (is_stored || event->results != NO_ROW) && !is_resend_of_purged(judge, row, event))
         judge_tell(judge, finding_of_command(FINDING_LEDGER_MISSING, row), "%s%s",
                    event->results == NO_ROW ? "there is no result either" : "there is a result",
                    is_stored ? ", and it is below D" : "");
@@ -180,10 +195,12 @@ void judge_ledger(struct judge *judge) {
 static void judge_positions(struct judge *judge, uint16_t number) {
     const struct part *part = &judge->history->parts[number];
     int64_t k = part->answered_after, d = part->next_offset;
-    struct finding finding = finding_of_part(FINDING_POSITION, number, k);
-    if (k > (d < 0 ? 0 : d))
-        judge_tell(judge, finding, "K = %" PRId64 " > D = %" PRId64 ": the database lost work", k,
-                   d);
+    struct finding finding = finding_of_part(FINDING_POSITION, number, part->answered_before);
+    /* A worker at work may raise both between the snapshot, which D is of, and the later K. */
+    if (part->answered_before > (d < 0 ? 0 : d))
+        judge_tell(judge, finding, "K = %" PRId64 " > D = %" PRId64 ": the database lost work",
+                   part->answered_before, d);
+    finding.offset = k;
     if (k > part->log_end)
         judge_tell(judge, finding, "K = %" PRId64 " is beyond the end of the log, %" PRId64, k,
                    part->log_end);

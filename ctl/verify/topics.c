@@ -1,7 +1,6 @@
 /* Two readers, of committed and of all records, and a client for each lane's group. */
 #include "ctl/verify/topics.h"
 
-#include "common/kafka.h"
 #include "common/stop.h"
 #include "ctl/broker.h"
 #include "ctl/topic_reader.h"
@@ -12,7 +11,7 @@
 #include <time.h>
 
 enum {
-    LANES = 2,
+    LANES = BROKER_LANES,
     POLL_MS = 200,
     SILENCE_MS = 30000,
     POSITION_MS = 30000, /* a position waits for transactions that are about to move it */
@@ -29,27 +28,12 @@ struct topics {
 
 /* ---- life ---- */
 
-/* Never subscribes: for asking where the lane's group stands. */
-static rd_kafka_t *new_group_client(const struct config *config, const char *suffix,
-                                    struct error *err) {
-    char group[NAME_BYTES];
-    snprintf(group, sizeof group, "%s%s", config_text(config, CONFIG_KAFKA_GROUP_ID), suffix);
-    const struct kafka_property enforced[] = {
-        {"group.id", group},
-        {"enable.auto.commit", "false"},
-        {"isolation.level", "read_committed"},
-        {NULL, NULL},
-    };
-    rd_kafka_conf_t *conf = kafka_conf(config, NULL, enforced, err);
-    return conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
-}
-
 static bool open_clients(struct topics *topics, struct error *err) {
     const struct config *config = topics->config;
     return (topics->committed = topic_reader_new(config, err)) &&
            (topics->uncommitted = topic_reader_new_uncommitted(config, err)) &&
-           (topics->groups[0] = new_group_client(config, "", err)) &&
-           (topics->groups[1] = new_group_client(config, "-bulk", err));
+           (topics->groups[0] = broker_group_client(config, &broker_lanes[0], err)) &&
+           (topics->groups[1] = broker_group_client(config, &broker_lanes[1], err));
 }
 
 struct topics *topics_new(const struct config *config, struct error *err) {
