@@ -3,14 +3,16 @@
 set(ctl_environment "SIPTRUNK_TEST_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" "ASAN_OPTIONS=detect_leaks=1:exitcode=99"
   "UBSAN_OPTIONS=print_stacktrace=1")
 
-foreach(area IN ITEMS migrate schema inventory topics send results decode cli)
+foreach(area IN ITEMS migrate schema inventory topics send results decode partitions ledger cli)
   add_server_test(ctl.${area} integration/test_ctl_${area}.py "${CMAKE_RUNTIME_OUTPUT_DIRECTORY}" 180)
   set_tests_properties(ctl.${area} PROPERTIES LABELS ctl ENVIRONMENT "${ctl_environment}")
 endforeach()
 add_server_test(integration.secrets integration/test_secrets.py "${CMAKE_BINARY_DIR}/bin" 120)
+add_server_test(integration.log integration/test_log.py "${CMAKE_BINARY_DIR}/bin" 180)
 add_server_test(integration.batch integration/test_batch.py "${CMAKE_BINARY_DIR}/bin" 180)
+add_server_test(integration.plans integration/test_plans.py "${CMAKE_BINARY_DIR}/bin" 300)
 add_server_test(integration.replies integration/test_replies.py "${CMAKE_BINARY_DIR}/bin" 120)
-set_tests_properties(integration.secrets integration.batch integration.replies PROPERTIES LABELS integration)
+set_tests_properties(integration.secrets integration.log integration.batch integration.replies integration.plans PROPERTIES LABELS integration)
 
 add_executable(test_ctl_memory ctl/test_ctl_memory.c ../ctl/sequences.c ../ctl/uuid_map.c)
 target_link_libraries(test_ctl_memory PRIVATE siptrunk_common PkgConfig::cmocka)

@@ -6,6 +6,7 @@
 #include "worker/batch.h"
 #include "worker/consumer.h"
 #include "worker/intake.h"
+#include "worker/metrics.h"
 #include "worker/producer.h"
 
 #include <signal.h>
@@ -44,8 +45,10 @@ static bool echo_batch(struct consumer *consumer, struct producer *producer, str
         return false;
     for (size_t i = 0; i < batch->count; i++) {
         struct record record = intake_record(batch->messages[i]);
+        rd_kafka_headers_t *headers =
+            record.headers ? rd_kafka_headers_copy(record.headers) : rd_kafka_headers_new(1);
         if (!producer_send(producer, results, RD_KAFKA_PARTITION_UA, record.key, record.value,
-                           rd_kafka_headers_new(1), err))
+                           headers, err))
             return false;
     }
     rd_kafka_topic_partition_list_t *offsets = rd_kafka_topic_partition_list_new((int)count);
@@ -61,10 +64,16 @@ static bool echo_batch(struct consumer *consumer, struct producer *producer, str
 }
 
 static bool run(const struct config *config, struct error *err) {
+    struct metrics_registry *registry = metrics_registry_new(1, err);
+    struct metrics *metrics = registry ? metrics_thread(registry, LANE_BULK, "echo", err) : NULL;
+    if (!metrics)
+        return false;
     const struct consumer_options options = {.group_id = config_text(config, CONFIG_KAFKA_GROUP_ID),
+                                             .metrics = metrics,
                                              .instance_id = config_text(config, CONFIG_INSTANCE_ID),
                                              .topics = CONFIG_TOPICS_BULK};
-    struct producer *producer = producer_new(config, config_text(config, CONFIG_INSTANCE_ID), err);
+    struct producer *producer =
+        producer_new(config, config_text(config, CONFIG_INSTANCE_ID), NULL, err);
     struct consumer *consumer = producer ? consumer_new(config, &options, err) : NULL;
     struct batch batch;
     if (!consumer || !batch_init(&batch, (size_t)config_int(config, CONFIG_BATCH_MAX_COMMANDS_BULK),
@@ -84,6 +93,7 @@ static bool run(const struct config *config, struct error *err) {
     consumer_free(consumer);
     producer_free(producer);
     batch_release(&batch);
+    metrics_registry_free(registry);
     return true;
 }
 

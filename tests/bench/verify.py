@@ -9,7 +9,8 @@ import uuid
 
 from confluent_kafka.admin import AdminClient
 
-import bench
+import stage
+import traffic
 
 RESEND_EVERY = 50
 
@@ -18,9 +19,9 @@ def messages(count):
     """Every fiftieth is the record before it once more."""
     for index in range(count):
         if index % RESEND_EVERY:
-            last = bench.mixed(index)
+            last = traffic.mixed(index)
         else:
-            last = last if index else bench.mixed(0)
+            last = last if index else traffic.mixed(0)
         yield last
 
 
@@ -29,21 +30,19 @@ def main():
     parser.add_argument("--commands", type=int, default=1_000_000, help="commands in the history (default 1000000)")
     parser.add_argument("--runs", type=int, default=2, help="of verify over the same history (default 2)")
     args = parser.parse_args()
-    logs = os.path.join(bench.ROOT, ".dev", "bench-logs")
-    os.makedirs(logs, exist_ok=True)
     tag = f"verify-{uuid.uuid4().hex[:6]}"
-    topics = bench.Topics(AdminClient({"bootstrap.servers": bench.BOOTSTRAP}), tag)
-    words = bench.options(topics, bench.fresh_database("bench_verify"), tag)
-    bench.say(f"making a history of {args.commands:,} commands")
-    bench.produce(topics.bulk, messages(args.commands))
-    figures = bench.drain("siptrunk-worker", words + ["-X", "threads.interactive=0", "-X", "threads.bulk=2"], tag + "-bulk",
-                          topics.bulk, args.commands, os.path.join(logs, f"{tag}.log"), timeout=600)
-    bench.say(f"  the worker did {figures['rate']:,.0f}/s")
+    topics = stage.Topics(AdminClient({"bootstrap.servers": stage.BOOTSTRAP}), tag)
+    words = stage.options(topics, stage.fresh_database("bench_verify"), tag)
+    stage.say(f"making a history of {args.commands:,} commands")
+    stage.produce(topics.bulk, messages(args.commands))
+    figures = stage.drain("siptrunk-worker", words + ["-X", "threads.interactive=0", "-X", "threads.bulk=2"], tag + "-bulk",
+                          topics.bulk, args.commands, os.path.join(stage.LOGS, f"{tag}.log"), timeout=600)
+    stage.say(f"  the worker did {figures['rate']:,.0f}/s")
     for _ in range(args.runs):
         began = time.monotonic()
-        program = subprocess.Popen([os.path.join(bench.BIN, "siptrunkctl"), *words, "verify", "--complete"])
+        program = subprocess.Popen([os.path.join(stage.BIN, "siptrunkctl"), *words, "verify", "--complete"])
         _, status, usage = os.wait4(program.pid, 0)
-        bench.say(f"verify: {time.monotonic() - began:.1f} s, CPU {usage.ru_utime + usage.ru_stime:.1f} s,"
+        stage.say(f"verify: {time.monotonic() - began:.1f} s, CPU {usage.ru_utime + usage.ru_stime:.1f} s,"
                   f" peak {usage.ru_maxrss / 1024:.0f} MiB")
         if os.waitstatus_to_exitcode(status) != 0:
             sys.exit("it found something, or failed")

@@ -618,6 +618,10 @@ static void mutate_positions(void) {
         part->next_offset--;
         expect("D behind K", i, BIT(POSITION), BIT(LEDGER_MISSING));
         restore();
+        part->answered_after++;
+        part->log_end++;
+        expect("K that went on behind the snapshot (no fault)", i, 0, 0);
+        restore();
         part->next_offset = -1;
         expect("no D", i, BIT(POSITION), 0);
         restore();

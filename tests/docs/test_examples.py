@@ -13,7 +13,7 @@ from pages import ROOT, Page, json_objects
 
 # Of the run, not of the command.
 OF_THE_RUN = {"received_at", "applied_at", "source_topic", "source_partition", "source_offset", "chain"}
-ROLES = ("owner", "worker", "inventory", "keys", "reader")
+ROLES = ("owner", "worker", "inventory", "keys", "operator", "purge", "reader")
 
 
 def examples():
@@ -66,7 +66,8 @@ def test_examples_by_roles_of_few_rights(roles, tmp_path):
     keys = tmp_path / "keys"
     keys.write_text(key_line("first"))
     with harness.Stack(harness.Servers.shared(), database=roles["worker"], settings={"secrets.key_file": str(keys)}) as stack:
-        settings = {**stack.settings, **stack.topics.settings, "kafka.bootstrap.servers": stack.servers.bootstrap}
+        settings = {**stack.settings, **stack.topics.settings, "kafka.bootstrap.servers": stack.servers.bootstrap,
+                    "kafka.group.id": stack.group}
 
         def ctl(role, *words, **more):
             given = {**settings, "postgres.conninfo": roles[role]}
@@ -82,6 +83,8 @@ def test_examples_by_roles_of_few_rights(roles, tmp_path):
         for command, shown in sent:
             for expected in shown:
                 compare(results[command["command_id"]], expected)
+        hold(ctl, stack.topics.commands)
+        purge(ctl, stack)
         change_keys(ctl, keys)
         read_views(roles["reader"])
 
@@ -96,6 +99,24 @@ def compare(result, shown):
     if "event_id" not in shown:
         left_out = {"event_id", "command_id", "account_id", "command_type"} | OF_THE_RUN
         assert {name for name, value in result.items() if value not in (None, [], "")} - left_out == set(shown)
+
+
+def hold(ctl, topic):
+    """A partition that a worker owns, and, with the rows gone, one that none has ever had."""
+    assert {json.loads(line)["owner"] for line in ctl("operator", "partitions", "--json").stdout.splitlines()} == {"w1"}
+    assert "is held at offset" in ctl("operator", "partitions", "hold", f"{topic}/0", "--reason", "try").stdout
+    assert "goes on from offset" in ctl("operator", "partitions", "release", f"{topic}/0").stdout
+
+
+def purge(ctl, stack):
+    """The first command of each partition: its record is deleted, its row as if it were old."""
+    parts = [harness.TopicPartition(stack.topics.commands, p, 1) for p, end in stack.ends(stack.topics.commands).items() if end]
+    for future in stack.servers.admin.delete_records(parts).values():
+        future.result(20)
+    with harness.psycopg.connect(stack.servers.database(harness.psycopg.conninfo.conninfo_to_dict(stack.conninfo)["dbname"])) as db:
+        aged = db.execute("update siptrunk.command_ledger set source_timestamp = 0, applied_at = 0 where source_offset = 0").rowcount
+    assert aged > 0
+    assert f" {aged} deleted" in ctl("purge", "ledger", "purge", "--older-than", "30").stdout
 
 
 def change_keys(ctl, keys):

@@ -13,7 +13,7 @@ def test_what_a_dead_process_had_stored_counts_with_its_own_outcome(stack):
     settings = {"threads__bulk": 0, "http__listen": LISTEN}
     records = [traffic.connect(channel_name="nowhere"), traffic.connect(), traffic.connect(dry_run=True)]
     stack.send(records + [harness.again(records[1])])
-    dying = stack.worker(environment={"SIPTRUNK_FAILPOINT": "stored:1"}, ready=False, **settings)
+    dying = stack.worker(environment=harness.armed("stored:1"), ready=False, **settings)
     assert dying.exit_code() == -9, dying.log()
     assert stack.rows("select count(*) from siptrunk.command_ledger")[0][0] > 0, "it died before it stored anything"
     probe = Probe(stack.worker(**settings))

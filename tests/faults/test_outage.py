@@ -11,7 +11,7 @@ import check
 import harness
 from traffic import Load, Traffic
 
-OUTAGE_S = float(os.environ.get("SIPTRUNK_OUTAGE_SECONDS", "10"))
+OUTAGE_S = float(os.environ.get("SIPTRUNK_OUTAGE_SECONDS", "5"))
 SETTLED_S = 1.5  # a batch that was under way is done or has failed by then
 RECORDS_PER_S = 60
 BACKLOG = 1500  # each lane's, so that a server dies in the middle of work
@@ -58,6 +58,7 @@ def finish(stack, before, load):
     load.stop()
     stack.wait_drained(RECOVERY_S)
     print(check.summary(check.verify(stack, before)))
+    print(check.decide_again(stack))
 
 
 def published(stack):

@@ -75,6 +75,9 @@ def test_what_the_store_refuses_is_answered_alone(name, places):
         stack.wait_drained()
         assert [r.replayed for r in check.verify(stack, before, ["excuse"]).committed if r.result["command_id"] ==
                 refused[0].fields["command_id"]] == [False, True], "a refusal is final, whatever its reason"
+        worker.terminate()
+        [(aborted,)] = stack.rows("select xact_rollback from pg_stat_database where datname = current_database()")
+        assert aborted == len(refused), "the server names the row, so that each costs one transaction"
 
 
 def test_a_later_command_sees_what_was_stored_and_nothing_of_what_was_refused():
@@ -94,19 +97,36 @@ def test_a_later_command_sees_what_was_stored_and_nothing_of_what_was_refused():
         assert [r["account_sequence"] for r in results] == [1, 2, 3, 4, 5]
 
 
+def test_nobody_is_blamed_for_what_another_command_did_to_the_same_row():
+    """The row that the store refuses was written by three commands of the batch; only the last one is to blame."""
+    with harness.Stack(harness.Servers.shared(), partitions=1) as stack:
+        traffic, before = begin(stack)
+        account = traffic.accounts[0]
+        number = traffic.numbers[account][0]
+        [(west,)] = stack.rows("select channel_id from siptrunk.channel where account_id = %s and name = 'west'", account)
+        stack.execute(f"alter table siptrunk.number add constraint planted check (channel_id <> {west}) not valid")
+        stack.send([traffic.connect(account, number=number, channel_name="east"), traffic.disconnect(account, number=number),
+                    traffic.connect(account, number=number, channel_name="west")])
+        stack.worker(threads__bulk=0)
+        stack.wait_drained()
+        results = [r.result for r in sorted(check.verify(stack, before, ["excuse"]).committed, key=lambda r: r.offset)]
+        assert [r["outcome"] for r in results] == ["APPLIED", "APPLIED", "REJECTED"]
+        assert results[2]["error_reason"] == BUG
+
+
 # ---- what kills the process ----
 
 
 def supervise(stack, until, limit=12, **settings):
     """Starts the worker again whenever it died, as a supervisor does. Returns how often it died."""
     deaths = 0
-    worker = stack.worker(ready=False, environment={"SIPTRUNK_FAILPOINT_BUG": "die-of-record"}, threads__bulk=0, **settings)
+    worker = stack.worker(ready=False, environment=harness.armed(bug="die-of-record"), threads__bulk=0, **settings)
     deadline = time.monotonic() + 90
     while not until():
         assert time.monotonic() < deadline and deaths <= limit, f"died {deaths} times\n{worker.log()}"
         if worker.process.poll() is not None:
             deaths += 1
-            worker = stack.worker(ready=False, environment={"SIPTRUNK_FAILPOINT_BUG": "die-of-record"}, threads__bulk=0,
+            worker = stack.worker(ready=False, environment=harness.armed(bug="die-of-record"), threads__bulk=0,
                                   **settings)
         time.sleep(0.05)
     return deaths

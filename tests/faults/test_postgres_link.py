@@ -54,6 +54,8 @@ class Work:
         findings = [finding for finding in check.check(history) if finding.name not in but]
         print(check.summary(history))
         assert not findings, f"{len(findings)} findings\n" + "\n".join(map(str, findings[:10]))
+        if not but:
+            print(check.decide_again(self.stack))
         assert all(worker.process.poll() is None for worker in self.workers), "a worker has left"
 
 

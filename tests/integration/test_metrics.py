@@ -132,6 +132,10 @@ def look_at_batches(metrics, sent):
             labels = {"lane": lane, "stage": stage}
             assert metrics.value("siptrunk_stage_duration_seconds_count", **labels) == batches[lane,]
             assert 0 < metrics.value("siptrunk_stage_duration_seconds_sum", **labels) < 60
+            assert metrics.value("siptrunk_stage_cpu_seconds_count", **labels) == batches[lane,]
+        spent = [sum(metrics.value(f"siptrunk_stage_{what}_seconds_sum", lane=lane, stage=stage) for stage in STAGES)
+                 for what in ("cpu", "duration")]
+        assert 0 < spent[0] <= spent[1]
 
 
 def look_at_positions(probe, stack):
@@ -218,12 +222,12 @@ def test_counts_an_epoch_that_was_lost(stack, traffic):
 
 
 def test_counts_a_producer_that_was_replaced(stack, traffic):
-    """Somebody else begins with its transactional id, which the broker takes for its successor."""
+    """Somebody else begins with its transactional ids, which the broker takes for its successor."""
     probe = Probe(stack.worker(http__listen=LISTEN, threads__bulk=0))
     stack.send([traffic.connect()])
     wait_for_counts(probe, 1)
-    confluent_kafka.Producer({"bootstrap.servers": stack.servers.bootstrap,
-                              "transactional.id": f"{stack.group}-w1-interactive-0"}).init_transactions(20)
+    for name in (f"{stack.group}-w1-interactive-0", f"{stack.group}-w1-interactive-0-b"):  # they take turns
+        confluent_kafka.Producer({"bootstrap.servers": stack.servers.bootstrap, "transactional.id": name}).init_transactions(20)
     stack.send([traffic.connect()])
     metrics = wait_for_counts(probe, 2)
     assert metrics.by("siptrunk_producers_rebuilt_total", "lane") == {("interactive",): 1}

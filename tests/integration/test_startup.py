@@ -36,6 +36,32 @@ def test_names_the_key_that_it_refuses(stack, key, value, wanted):
     assert all(text in said for text in wanted), said
 
 
+CONTRADICTIONS = [
+    ({"kafka.session.timeout.ms": 2000, "kafka.heartbeat.interval.ms": 3000},
+     ["kafka.session.timeout.ms", "kafka.heartbeat.interval.ms"]),
+    ({"kafka.session.timeout.ms": 400000}, ["session.timeout.ms", "max.poll.interval.ms"]),
+    ({"kafka.transaction.timeout.ms": 5000}, ["transaction.timeout.ms", "message.timeout.ms"]),
+]
+
+
+@pytest.mark.parametrize("words", [[], ["--check"]])
+@pytest.mark.parametrize("settings, wanted", CONTRADICTIONS)
+def test_names_the_keys_that_do_not_fit_together(stack, settings, wanted, words):
+    """Before any server is asked."""
+    said = refusal(stack, *words, code=3, postgres__conninfo="host=127.0.0.1 port=1",
+                   **{key.replace(".", "__"): value for key, value in settings.items()})
+    assert all(text in said for text in wanted), said
+
+
+@pytest.mark.parametrize("settings, wanted", [
+    ({"kafka.transaction.timeout.ms": 2000000}, "kafka.transaction.timeout.ms"),
+    ({"kafka.session.timeout.ms": 2000000, "kafka.max.poll.interval.ms": 2000000}, "kafka.session.timeout.ms"),
+])
+def test_names_the_key_that_the_broker_refuses(stack, settings, wanted):
+    said = refusal(stack, code=3, threads__bulk=0, **{key.replace(".", "__"): value for key, value in settings.items()})
+    assert wanted in said
+
+
 def test_refuses_a_topic_in_both_lanes(stack):
     said = refusal(stack, code=3, topics__bulk=f"other,{stack.topics.commands}")
     assert stack.topics.commands in said

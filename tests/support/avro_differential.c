@@ -1,5 +1,6 @@
-/* Reads the lines of tests/support/avro_vectors.py and tells where a plan, or the JSON decoder,
- * comes to another result. What is read here and READ there are the same. */
+/* Reads the lines of tests/support/avro_vectors.py, or of avro_mutations.py, and tells where a
+ * plan, or the JSON decoder, comes to another result. What is read here and READ there are the
+ * same. */
 #include "common/avro_json.h"
 #include "common/avro_plan.h"
 
@@ -31,14 +32,14 @@ static const struct reader_field fields[] = {
 };
 static const struct reader_record sample = {
     .full_name = "t.Sample", .fields = fields, .field_count = 8, .slot_count = SLOTS};
-static const struct reader_record *const records[] = {&sample};
+static const struct reader_record *const readers[] = {&sample};
 
-struct vector {
-    char *schema;
-    char *body;
-    size_t body_size;
-    const json_t *fields;
-    const json_t *json;
+/* A writer's schema, made ready, and what is the same for all its bodies. */
+struct writer {
+    size_t line;
+    struct avro_plan *plan;
+    struct avro_json_decoder *decoder;
+    struct arena *arena;
 };
 
 static bool complain(size_t line, const char *what, const char *detail) {
@@ -94,40 +95,34 @@ static bool same_value(const json_t *expected, const struct value *value) {
     return !strcmp(kind, states[value->state]);
 }
 
-static bool check_plan(const struct vector *vector, struct arena *arena, size_t line) {
+/* fields is JSON's null when the body must be refused. */
+static bool check_plan(const struct writer *writer, struct slice body, const json_t *expected) {
     struct error err;
     struct avro_decoded decoded;
-    struct slice body = {.data = vector->body, .size = vector->body_size};
-    struct avro_plan *plan = avro_plan_compile(slice_of(vector->schema), records, 1, &err);
-    if (!plan)
-        return complain(line, "no plan", err.message);
-    arena_reset(arena);
-    bool ok = avro_plan_run(plan, body, arena, &decoded, &err);
-    avro_plan_free(plan);
+    arena_reset(writer->arena);
+    bool ok = avro_plan_run(writer->plan, body, writer->arena, &decoded, &err);
+    if (json_is_null(expected))
+        return !ok || complain(writer->line, "decoded", "it must be refused");
     if (!ok)
-        return complain(line, "not decoded", err.message);
+        return complain(writer->line, "not decoded", err.message);
     for (size_t slot = 0; slot < SLOTS; slot++) {
-        const json_t *expected = json_object_get(vector->fields, slot_names[slot]);
-        if (expected && !same_value(expected, &decoded.values[slot]))
-            ok = complain(line, "another value", slot_names[slot]);
+        const json_t *value = json_object_get(expected, slot_names[slot]);
+        if (value && !same_value(value, &decoded.values[slot]))
+            ok = complain(writer->line, "another value", slot_names[slot]);
     }
     return ok;
 }
 
-static bool check_json(const struct vector *vector, size_t line) {
+/* expected is NULL when the body must be refused. */
+static bool check_json(const struct writer *writer, struct slice body, const json_t *expected) {
     struct error err;
     json_t *json;
-    struct slice body = {.data = vector->body, .size = vector->body_size};
-    struct avro_json_decoder *decoder = avro_json_decoder_new(slice_of(vector->schema), &err);
-    if (!decoder)
-        return complain(line, "no JSON decoder", err.message);
-    bool ok = avro_json_decode(decoder, body, &json, NULL, &err);
-    avro_json_decoder_free(decoder);
+    bool ok = avro_json_decode(writer->decoder, body, &json, NULL, &err);
     if (!ok)
-        return complain(line, "not decoded to JSON", err.message);
-    if (!json_equal(json, vector->json)) {
+        return !expected || complain(writer->line, "not decoded to JSON", err.message);
+    if (!expected || !json_equal(json, expected)) {
         char *text = json_dumps(json, JSON_COMPACT);
-        ok = complain(line, "other JSON", text);
+        ok = complain(writer->line, "other JSON", text);
         free(text);
     }
     json_decref(json);
@@ -146,34 +141,54 @@ static char *from_hex(const json_t *hex, size_t *ret_size) {
     return bytes;
 }
 
-static bool check_line(const char *text, struct arena *arena, size_t line) {
-    json_t *json = json_loads(text, 0, NULL);
-    struct vector vector = {.fields = json_object_get(json, "fields"),
-                            .json = json_object_get(json, "json")};
-    vector.schema = json_dumps(json_object_get(json, "schema"), JSON_COMPACT);
-    vector.body = from_hex(json_object_get(json, "body"), &vector.body_size);
-    bool plan = check_plan(&vector, arena, line);
-    bool plain = check_json(&vector, line);
-    free(vector.schema);
-    free(vector.body);
-    json_decref(json);
+static bool check_case(const struct writer *writer, const json_t *json) {
+    struct slice body;
+    char *bytes = from_hex(json_object_get(json, "body"), &body.size);
+    body.data = bytes;
+    bool plan = check_plan(writer, body, json_object_get(json, "fields"));
+    bool plain = check_json(writer, body, json_object_get(json, "json"));
+    if (!plan || !plain)
+        complain(writer->line, "body", json_string_value(json_object_get(json, "body")));
+    free(bytes);
     return plan && plain;
+}
+
+/* A line is a schema with one case, or with several under "cases". */
+static void check_line(const char *text, struct writer *writer, size_t *records, size_t *wrong) {
+    struct error err;
+    json_t *json = json_loads(text, JSON_ALLOW_NUL, NULL), *one;
+    json_t *cases = json_object_get(json, "cases");
+    char *schema = json_dumps(json_object_get(json, "schema"), JSON_COMPACT);
+    size_t count = cases ? json_array_size(cases) : 1;
+    writer->plan = avro_plan_compile(slice_of(schema), readers, 1, &err);
+    writer->decoder = writer->plan ? avro_json_decoder_new(slice_of(schema), &err) : NULL;
+    if (!writer->decoder)
+        *wrong += !complain(writer->line, "no plan, or no JSON decoder", err.message);
+    for (size_t i = 0; writer->decoder && i < count; i++) {
+        one = cases ? json_array_get(cases, i) : json;
+        *wrong += !check_case(writer, one);
+    }
+    *records += count;
+    avro_json_decoder_free(writer->decoder);
+    avro_plan_free(writer->plan);
+    free(schema);
+    json_decref(json);
 }
 
 int main(int argc, char **argv) {
     FILE *file = argc == 2 ? fopen(argv[1], "r") : NULL;
-    struct arena *arena = arena_new(1 << 20);
-    if (!file || !arena)
+    struct writer writer = {.arena = arena_new(1 << 20)};
+    if (!file || !writer.arena)
         return 2;
     char *text = NULL;
-    size_t capacity = 0, lines = 0, wrong = 0;
+    size_t capacity = 0, records = 0, wrong = 0;
     while (getline(&text, &capacity, file) > 0) {
-        lines++;
-        wrong += !check_line(text, arena, lines);
+        writer.line++;
+        check_line(text, &writer, &records, &wrong);
     }
-    printf("%zu records, %zu of them decoded to something else\n", lines, wrong);
+    printf("%zu records, %zu of them decoded to something else\n", records, wrong);
     free(text);
-    arena_free(arena);
+    arena_free(writer.arena);
     fclose(file);
-    return lines == 0 || wrong != 0;
+    return records == 0 || wrong != 0;
 }

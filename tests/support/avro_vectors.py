@@ -236,7 +236,9 @@ def expect_nullable(value):
     if value.kind != "nullable":
         return ["bad"]
     inner = value.inner["value"]
-    return ["null"] if inner.kind == "null" else scalar(inner)
+    if inner.kind in ("string", "bytes"):
+        return scalar(inner)
+    return ["null"] if inner.kind == "null" else ["bad"]
 
 
 def expect(name, value):

@@ -452,3 +452,21 @@ def verify(stack, before, expected=()):
     assert {finding.name for finding in found} >= set(expected), f"not found: {expected}"
     assert not findings, f"{len(findings)} findings\n" + "\n".join(map(str, findings[:10]))
     return history
+
+
+def verify_by_program(stack, *words, deadline_s=120):
+    """Names of what siptrunkctl verify finds."""
+    done = harness.run_program("siptrunkctl", [*stack.ctl_options(), "verify", "--json", *words], code=None, deadline_s=deadline_s)
+    assert done.returncode in (0, 7), done.stderr
+    return {json.loads(line)["name"] for line in done.stdout.splitlines()}
+
+
+def decide_again(stack, deadline_s=120):
+    """Folds the command log through the program's own rules, from the inventory on: in a database that knows nothing else,
+    siptrunkctl repair decides every command again in the order of the published numbers, and stops when a verdict differs.
+    What is stored there then must be what the workers have stored. Of a stack that is quiet."""
+    with stack.another_database() as other:
+        done = harness.run_program("siptrunkctl", [*other.ctl_options(), "repair"], code=None, deadline_s=deadline_s)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert stored(other) == stored(stack), "the fold of the command log differs"
+        return done.stdout.strip().split("\n")[-2]

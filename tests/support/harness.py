@@ -10,6 +10,7 @@ Knows the worker only from outside: its programs, its log, its schemas. Judging 
 """
 
 import contextlib
+import copy
 import dataclasses
 import io
 import itertools
@@ -226,7 +227,7 @@ class Servers:
             return self.database(name)
         with self._lock:
             if self._template is None:
-                template = f"template_{_run}"
+                template = unique("template").replace("-", "_")  # two brokers may share a server
                 self.admin_sql("create database {}", template)
                 run_program("siptrunkctl", ["-X", f"postgres.conninfo={self.database(template)}", "migrate", "up"])
                 self._template = template
@@ -236,8 +237,8 @@ class Servers:
 
 @contextlib.contextmanager
 def own_servers(name, which="all", prepare=None):
-    """Fresh servers in .dev/NAME for one test file, which may kill them; gone afterwards. With one of them only, the
-    other is that of the run. prepare: texts of files, by their path below the directory, which stand there before
+    """Fresh servers in .dev/NAME for one test file, which may kill them; stopped afterwards, with their logs left for who
+    looks into a failure. With one of them only, the other is that of the run. prepare: texts of files, by their path below the directory, which stand there before
     the start (such as pg/extra.conf)."""
     directory = ROOT / ".dev" / name
     directory.mkdir(parents=True, exist_ok=True)
@@ -254,7 +255,6 @@ def own_servers(name, which="all", prepare=None):
         yield Servers({**os.environ, **own}, directory)
     finally:
         _servers_sh("stop", "all", directory)
-        _servers_sh("wipe", None, directory)
 
 
 def _servers_sh(verb, server, directory):
@@ -277,6 +277,14 @@ def program_environment(more=None):
     """Without what would configure a program behind the test's back."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SIPTRUNK_", "PG"))}
     return {**kept, **(more or {})}
+
+
+def armed(place=None, signal_number=None, bug=None):
+    """The environment that makes a build with failpoints end at a place ("stored:2": when it is passed for the second
+    time), or get another signal there, or have a planted bug."""
+    given = {"SIPTRUNK_FAILPOINT": place, "SIPTRUNK_FAILPOINT_SIGNAL": signal_number and str(int(signal_number)),
+             "SIPTRUNK_FAILPOINT_BUG": bug}
+    return {name: value for name, value in given.items() if value}
 
 
 # --- inventory --------------------------------------------------------------------------------------------------------
@@ -341,6 +349,8 @@ def create_topics(servers, partitions_by_name):
     new = [NewTopic(name, partitions, 1) for name, partitions in partitions_by_name.items()]
     for future in servers.admin.create_topics(new, operation_timeout=20).values():
         future.result(30)
+    wait_for("the broker knows the new topics", lambda: set(partitions_by_name) <= set(
+        servers.admin.list_topics(timeout=20).topics))  # the controller knows them first
 
 
 class Worker:
@@ -348,14 +358,15 @@ class Worker:
 
     started = []  # of the test that runs, for the report of a failure
 
-    def __init__(self, settings, environment=None, directory=None, words=()):
+    def __init__(self, settings, environment=None, directory=None, words=(), error=None):
+        """error: where standard error goes instead, a file; then there are no events."""
         self.settings = dict(settings)
         self.environment = program_environment(environment)
         handle, path = tempfile.mkstemp(prefix=f"{settings['instance.id']}-", suffix=".log", dir=directory)
         self.log_file, self.log_path = os.fdopen(handle, "ab"), pathlib.Path(path)
         words = [word for key, value in self.settings.items() for word in ("-X", f"{key}={value}")] + list(words)
         self.process = subprocess.Popen([str(BIN / "siptrunk-worker"), *words], stdin=subprocess.DEVNULL, stdout=self.log_file,
-                                        stderr=self.log_file, env=self.environment)
+                                        stderr=error or self.log_file, env=self.environment)
         Worker.started.append(self)
 
     @property
@@ -417,6 +428,11 @@ class Worker:
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
 
+    def wait_stopped(self, deadline_s=30.0):
+        """Until SIGSTOP has reached it, its own at a failpoint or another's."""
+        wait_for(lambda: f"{self.instance} stands still\n{self.log()}",
+                 lambda: pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0] == "T", deadline_s)
+
     def exit_code(self, deadline_s=30.0):
         """Waits for its end; a negative number is the signal that ended it."""
         try:
@@ -445,6 +461,7 @@ class Stack:
         self.topics = Topics(servers, partitions)
         self.conninfo = database or servers.new_database()
         self.settings = settings or {}
+        self.inventory = []
         self.workers = []
         self.directory = tempfile.TemporaryDirectory(prefix="siptrunk-test-")
         self._producer = None
@@ -477,7 +494,21 @@ class Stack:
     def connect(self):
         return psycopg.connect(self.conninfo, autocommit=True)
 
+    @contextlib.contextmanager
+    def another_database(self):
+        """The same topics and group, with a database that knows nothing but the inventory."""
+        other = copy.copy(self)
+        other.conninfo, other.inventory = self.servers.new_database(), []
+        for lines in self.inventory:
+            other.load_inventory(lines)
+        try:
+            yield other
+        finally:
+            other._drop_database()
+
     def load_inventory(self, lines):
+        lines = lines if isinstance(lines, pathlib.Path) else list(lines)
+        self.inventory.append(lines)
         with psycopg.connect(self.conninfo) as db, db.cursor() as cursor:
             for statement, rows in inventory_rows(lines):
                 if rows:
@@ -496,9 +527,15 @@ class Stack:
         self.rows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
                   " and pid <> pg_backend_pid()")
 
-    # -- workers
+    # -- programs
 
-    def worker(self, instance="w1", environment=None, ready=True, words=(), **settings):
+    def ctl_options(self):
+        """Those with which siptrunkctl looks at what the workers do."""
+        settings = {"kafka.bootstrap.servers": self.servers.bootstrap, "postgres.conninfo": self.conninfo,
+                    "kafka.group.id": self.group, **self.topics.settings}
+        return [word for key, value in settings.items() for word in ("-X", f"{key}={value}")]
+
+    def worker(self, instance="w1", environment=None, ready=True, words=(), error=None, **settings):
         """Starts one; a setting's dots are written as __: threads__bulk=2. None leaves it at its default. words go on the
         command line as they are."""
         given = {key.replace("__", "."): value for key, value in settings.items()}
@@ -515,14 +552,15 @@ class Stack:
             **given,
         }
         worker = Worker({key: str(value) for key, value in wanted.items() if value is not None}, environment,
-                        self.directory.name, words)
+                        self.directory.name, words, error)
         self.workers.append(worker)
         return worker.wait_ready() if ready else worker
 
     # -- commands
 
-    def send(self, commands, topic=None, producer=None, deadline_s=60):
-        """Sends in order and waits for the broker's word; each command then knows its place."""
+    def send(self, commands, topic=None, producer=None, deadline_s=60, refused=None):
+        """Sends in order and waits for the broker's word; each command then knows its place. With refused, a list,
+        those go there of which the broker says that it could not take them: it may have stored them all the same."""
         if producer is None:
             producer = self.producer()
         failures = []
@@ -530,7 +568,7 @@ class Stack:
         def delivered(command):
             def note(error, message):
                 if error:
-                    failures.append(error)
+                    failures.append((command, error))
                 command.topic, command.partition, command.offset = message.topic(), message.partition(), message.offset()
             return note
 
@@ -543,7 +581,11 @@ class Stack:
                 except BufferError:
                     producer.poll(0.1)
             producer.poll(0)
-        assert producer.flush(deadline_s) == 0 and not failures, f"not sent: {failures[:3]}"
+        assert producer.flush(deadline_s) == 0, "the broker says nothing"
+        if refused is None:
+            assert not failures, f"not sent: {[error for _, error in failures[:3]]}"
+        else:
+            refused.extend(command for command, _ in failures)
         return commands
 
     def producer(self, **settings):
@@ -559,10 +601,18 @@ class Stack:
         """The offset behind the last record of each partition; with committed, of the last stable one."""
         reader = self._reader(committed)
         try:
-            return {p: reader.get_watermark_offsets(TopicPartition(topic, p), timeout=20)[1]
-                    for p in range(self.topics.partitions)}
+            return {p: self._watermarks(reader, topic, p)[1] for p in range(self.topics.partitions)}
         finally:
             reader.close()
+
+    @staticmethod
+    def _watermarks(reader, topic, partition):
+        """A client may not have heard of a new topic yet."""
+        def ask():
+            with contextlib.suppress(KafkaException):
+                return reader.get_watermark_offsets(TopicPartition(topic, partition), timeout=20)
+
+        return wait_for(lambda: f"the broker tells where {topic}/{partition} ends", ask)
 
     def committed(self, topic):
         """K of each partition, 0 where there is none."""
@@ -577,13 +627,19 @@ class Stack:
     def wait_drained(self, deadline_s=60.0):
         """Until Kafka's committed offsets of both lanes are at the ends of their topics."""
         state = {}
+        wait_for(lambda: f"all commands are done (committed, end): {state}", lambda: self.drained(state), deadline_s, 0.1)
 
-        def drained():
-            for topic in (self.topics.commands, self.topics.bulk):
+    def drained(self, state=None):
+        """Whether they are; state is filled with what there is to say about it."""
+        state = {} if state is None else state
+        topics = self.topics.commands, self.topics.bulk
+        try:
+            for topic in topics:
                 state[topic] = self.committed(topic), self.ends(topic)
-            return all(k == end for k, end in state.values())
-
-        wait_for(lambda: f"all commands are done (committed, end): {state}", drained, deadline_s, 0.1)
+        except KafkaException as error:  # a broker that has just come back, or has too much to do
+            state["trouble"] = error
+            return False
+        return all(state[topic][0] == state[topic][1] for topic in topics)
 
     def _reader(self, committed):
         return Consumer({"bootstrap.servers": self.servers.bootstrap, "group.id": "reader", "enable.auto.commit": False,

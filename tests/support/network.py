@@ -14,6 +14,7 @@ import proxy
 from traffic import Traffic
 
 ROUNDS = float(os.environ.get("SIPTRUNK_FAULT_ROUNDS", "1"))
+LONG = pytest.mark.skipif(ROUNDS < 2, reason="takes long: SIPTRUNK_FAULT_ROUNDS=2")
 RECORDS_PER_S = 60  # and lane
 BATCH = 10
 RECOVERY_S = 60
@@ -67,21 +68,22 @@ class Stack(harness.Stack):
     def finish(self, before, deadline_s=60):
         """All is done, and nothing is wrong with it."""
         self.wait_drained(deadline_s)
-        return check.summary(check.verify(self, before))
+        return f"{check.summary(check.verify(self, before))}; {check.decide_again(self)}"
 
 
 @contextlib.contextmanager
-def behind_proxies(name):
-    """A broker of its own in .dev/NAME, the PostgreSQL of the run, and a proxy to each."""
-    database = conninfo_to_dict(harness.Servers.shared().conninfo)
+def behind_proxies(name, which="kafka"):
+    """A broker of its own in .dev/NAME, the PostgreSQL of the run or, with all, its own too, and a proxy to each."""
     port, proxied = free_ports()
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(proxy.Proxy(proxy.KafkaTalk, ("127.0.0.1", proxied)))
-        postgres = stack.enter_context(proxy.Proxy(proxy.PostgresTalk, (database["host"], int(database["port"]))))
-        servers = stack.enter_context(harness.own_servers(name, "kafka", {
+        postgres = stack.enter_context(proxy.Proxy(proxy.PostgresTalk, None))
+        servers = stack.enter_context(harness.own_servers(name, which, {
             "kafka.port": f"{port}\n",
             "kafka/extra.properties": _LISTENERS.format(port=port, proxied=proxied, controller=port + 1, proxy=kafka.port),
         }))
+        database = conninfo_to_dict(servers.conninfo)
+        postgres.target = database["host"], int(database["port"])
         yield Network(servers, kafka, postgres)
 
 
@@ -114,6 +116,10 @@ class Matrix:
         for fault, row in self.rows.items():
             texts = ("-" if row[window] is None else str(row[window]) for window in self.windows)
             print(fault.ljust(wide) + "".join(text.rjust(c) for text, c in zip(texts, columns)))
+        self.complete()
+
+    def complete(self):
+        """Fails when a cell is empty."""
         empty = [(fault, window) for fault, row in self.rows.items() for window, hits in row.items() if hits == 0]
         assert self.rows and not empty, f"never struck: {empty}"
 

@@ -345,6 +345,7 @@ class Link:
             await self.proxy.flowing.wait()
             self.server_reader, self.server = await asyncio.open_connection(*self.proxy.target)
             answers = asyncio.ensure_future(self.pump(self.talk.answer, self.server_reader))
+            self.proxy.links.add(self)
             try:
                 await self.pump(self.talk.request, self.client_reader)
                 self.end()
@@ -354,6 +355,7 @@ class Link:
                         while await self.server_reader.read(1 << 16):
                             pass
             finally:
+                self.proxy.links.discard(self)
                 for task in [answers, *self.tasks]:
                     task.cancel()
                 self.server.transport.abort()
@@ -415,6 +417,7 @@ class Proxy:
     def __init__(self, talk, target):
         self.talk, self.target = talk, target
         self.faults = []
+        self.links = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="proxy", daemon=True)
 
@@ -459,6 +462,10 @@ class Proxy:
         self.faults = [fault for fault in self.faults if fault not in faults]
         for fault in faults:
             fault.release()
+
+    def cut(self):
+        """All connections."""
+        self.loop.call_soon_threadsafe(lambda: [link.cut() for link in list(self.links)])
 
     def stall(self):
         """Nothing passes, and nothing is lost."""

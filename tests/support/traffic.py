@@ -47,9 +47,10 @@ class Traffic:
         return self._command("ConnectNumber", **{"account_id": account, "channel_name": self.rng.choice(CHANNELS),
                                                  "number": self.rng.choice(self.numbers[account]), **fields})
 
-    def disconnect(self):
-        account = self.rng.choice(self.accounts)
-        return self._command("DisconnectNumber", account_id=account, number=self.rng.choice(self.numbers[account]))
+    def disconnect(self, account=None, **fields):
+        account = account or self.rng.choice(self.accounts)
+        return self._command("DisconnectNumber", **{"account_id": account, "number": self.rng.choice(self.numbers[account]),
+                                                    **fields})
 
     def edit(self):
         """A few settings, now and then the name."""
@@ -95,7 +96,11 @@ class Traffic:
     def resent(self):
         """A record that was sent before, under a token of its own."""
         former = self.rng.choice(self.made) if self.made else self.connect()
-        copy = harness.again(former)
+        return self.copy(former)
+
+    def copy(self, item):
+        """The same command as another record: a token of its own."""
+        copy = harness.again(item)
         copy.headers = [(check.TOKEN, self.rng.randbytes(8))]
         return copy
 
@@ -131,7 +136,8 @@ class Traffic:
 
 
 class Load(threading.Thread):
-    """Sends on both lanes until it is told to stop: some records on one, some on both, where they race."""
+    """Sends on both lanes until it is told to stop: some records on one, some on both, where they race. A command that
+    the broker could not take is sent again, as an order system does that does not know what became of it."""
 
     def __init__(self, stack, traffic, per_second):
         super().__init__(name="load", daemon=True)
@@ -150,16 +156,13 @@ class Load(threading.Thread):
         twice = [self.traffic.usual() for _ in range(count // 3)]
         for topic in (self.stack.topics.commands, self.stack.topics.bulk):
             own = [self.traffic.usual() for _ in range(count - len(twice))]
-            batch = own + [self.copy(item) for item in twice]
+            batch = own + [self.traffic.copy(item) for item in twice]
             self.traffic.rng.shuffle(batch)
-            self.stack.send(batch, topic, deadline_s=300)
-            self.sent += len(batch)
-
-    def copy(self, item):
-        """The same command as another record: a token of its own."""
-        copy = harness.again(item)
-        copy.headers = [(check.TOKEN, self.traffic.rng.randbytes(8))]
-        return copy
+            while batch:
+                refused = []
+                self.stack.send(batch, topic, deadline_s=300, refused=refused)
+                self.sent += len(batch)
+                batch = [self.traffic.copy(item) for item in refused]
 
     def stop(self):
         self.stopped.set()
