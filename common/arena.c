@@ -64,26 +64,6 @@ void arena_reset(struct arena *arena) {
     arena->failed = false;
 }
 
-struct arena_mark arena_mark(const struct arena *arena) {
-    struct chunk *chunk = arena->current;
-    return (struct arena_mark){chunk, chunk ? chunk->used : 0, arena->used};
-}
-
-void arena_rewind(struct arena *arena, struct arena_mark mark) {
-    if (!mark.chunk) {
-        arena_reset(arena);
-        return;
-    }
-    arena->current = mark.chunk;
-    for (struct chunk *chunk = arena->current; chunk; chunk = chunk->next) {
-        size_t kept = chunk == arena->current ? mark.chunk_used : 0;
-        ASAN_POISON_MEMORY_REGION(chunk->bytes + kept, chunk->used - kept);
-        chunk->used = kept;
-    }
-    arena->used = mark.used;
-    arena->failed = false;
-}
-
 /* The next chunk with room for size bytes: one that is kept, else a new one, else NULL. */
 static struct chunk *chunk_with_room(struct arena *arena, size_t size) {
     struct chunk *last = NULL;

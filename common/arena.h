@@ -18,14 +18,6 @@ void arena_free(struct arena *arena);
 /* Forgets everything allocated; keeps the memory. */
 void arena_reset(struct arena *arena);
 
-/* To forget what was allocated since the mark was taken. */
-struct arena_mark {
-    void *chunk;
-    size_t chunk_used, used;
-};
-struct arena_mark arena_mark(const struct arena *arena);
-void arena_rewind(struct arena *arena, struct arena_mark mark);
-
 /* Zeroed, aligned for any type; size 0 gives a valid pointer. NULL when the bound or malloc is
  * exhausted. */
 void *arena_alloc(struct arena *arena, size_t size) MUST_CHECK;

@@ -12,7 +12,9 @@ enum { COMMITTED_TIMEOUT_MS = 15000, WATERMARK_TIMEOUT_MS = 5000 };
 
 struct consumer {
     rd_kafka_t *handle;
+    rd_kafka_queue_t *queue; /* what was fetched and not taken yet */
     struct metrics *metrics;
+    const char *user, *password;               /* of SASL, or empty; the configuration's */
     rd_kafka_topic_partition_list_t *assigned; /* owns the topic names */
     struct position *positions;                /* assigned->cnt */
     bool changed;                              /* a rebalance came since the last poll returned */
@@ -111,23 +113,26 @@ static rd_kafka_resp_err_t on_new(rd_kafka_t *handle, const rd_kafka_conf_t *con
 
 /* ---- life ---- */
 
+/* From 2.2.0 on librdkafka looks every fetch.queue.backoff.ms whether there is room for records
+ * again, before that once a second, and when its threads are woken up for another reason. */
+static bool looks_again(void) {
+    return rd_kafka_version() >= 0x02020000;
+}
+
 static rd_kafka_conf_t *consumer_conf(const struct config *config, struct consumer *consumer,
                                       const struct consumer_options *options, struct error *err) {
-    /* Before 2.2.0 librdkafka looks once a second whether a queue that was full has room again, so
-     * that what is in it must last as long. */
-    bool bulk = options->topics == CONFIG_TOPICS_BULK;
-    bool looks_again = rd_kafka_version() >= 0x02020000;
     const struct kafka_property defaults[] = {
         {"session.timeout.ms", "10000"},
         {"heartbeat.interval.ms", "1000"},
-        {"queued.max.messages.kbytes", bulk ? "6144" : "2048"},
-        {"queued.min.messages", bulk && !looks_again ? "16000" : "2000"},
+        /* One answer of a broker at a time, and the next one is asked for when that has been taken
+         * (consumer_fetch_more). librdkafka's limits of bytes do not count headers. */
+        {"queued.min.messages", "1"},
         {"fetch.message.max.bytes", "1048576"},
-        {"fetch.max.bytes", "2097152"}, /* of all partitions together */
+        {"fetch.max.bytes", "1048576"}, /* of all partitions together */
         /* A partition that joins while a fetch is on its way waits for that one's end. */
         {"fetch.wait.max.ms", "100"},
         {"retry.backoff.ms", "5"},
-        {looks_again ? "fetch.queue.backoff.ms" : NULL, "5"},
+        {looks_again() ? "fetch.queue.backoff.ms" : NULL, "1"},
         {NULL, NULL},
     };
     const struct kafka_property enforced[] = {
@@ -162,6 +167,17 @@ static bool subscribe(struct consumer *consumer, const struct config *config, en
     return code ? kafka_code_error(code, "subscribing", err) : true;
 }
 
+static void note_credentials(struct consumer *consumer, const struct config *config) {
+    const char *name, *value;
+    consumer->user = consumer->password = "";
+    for (size_t i = 0; config_kafka_property(config, i, &name, &value); i++) {
+        if (strcmp(name, "sasl.username") == 0)
+            consumer->user = value;
+        else if (strcmp(name, "sasl.password") == 0)
+            consumer->password = value;
+    }
+}
+
 struct consumer *consumer_new(const struct config *config, const struct consumer_options *options,
                               struct error *err) {
     struct consumer *consumer = calloc(1, sizeof *consumer);
@@ -170,10 +186,12 @@ struct consumer *consumer_new(const struct config *config, const struct consumer
         return NULL;
     }
     consumer->metrics = options->metrics;
+    note_credentials(consumer, config);
     rd_kafka_conf_t *conf = consumer_conf(config, consumer, options, err);
     consumer->handle = conf ? kafka_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
     if (consumer->handle) {
         rd_kafka_poll_set_consumer(consumer->handle);
+        consumer->queue = rd_kafka_queue_get_consumer(consumer->handle);
         if (subscribe(consumer, config, options->topics, err))
             return consumer;
     }
@@ -197,6 +215,8 @@ bool consumer_check(const struct config *config, struct error *err) {
 void consumer_free(struct consumer *consumer) {
     if (!consumer)
         return;
+    if (consumer->queue)
+        rd_kafka_queue_destroy(consumer->queue);
     if (consumer->handle) {
         rd_kafka_consumer_close(consumer->handle);
         rd_kafka_destroy(consumer->handle);
@@ -261,6 +281,20 @@ bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t
         rd_kafka_message_destroy(*ret);
     *ret = NULL;
     return ok;
+}
+
+/* The only call for consumers that wakes librdkafka's broker threads up without sending anything;
+ * the credentials are those that it has. */
+static void wake_fetchers(const struct consumer *consumer) {
+    rd_kafka_error_t *error =
+        rd_kafka_sasl_set_credentials(consumer->handle, consumer->user, consumer->password);
+    if (error)
+        rd_kafka_error_destroy(error);
+}
+
+void consumer_fetch_more(const struct consumer *consumer) {
+    if (!looks_again() && rd_kafka_queue_length(consumer->queue) == 0)
+        wake_fetchers(consumer);
 }
 
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count) {

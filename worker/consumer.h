@@ -32,6 +32,10 @@ rd_kafka_t *consumer_handle(const struct consumer *consumer);
 bool consumer_poll(struct consumer *consumer, int timeout_ms, rd_kafka_message_t **ret,
                    struct error *err) MUST_CHECK;
 
+/* To be called when a batch has been taken: the next records are fetched meanwhile, if none are
+ * there. */
+void consumer_fetch_more(const struct consumer *consumer);
+
 /* What the group has given us, changed only inside consumer_poll. Entry i: see struct position;
  * epochs and offsets are the caller's to fill in. */
 struct position *consumer_positions(struct consumer *consumer, size_t *ret_count);

@@ -1,20 +1,27 @@
 /* Polling. Where a partition begins is recovery's business, what a message means decode's. */
 #include "worker/intake.h"
 
+#include "common/log.h"
+
 #include <inttypes.h>
 
-/* Offsets only grow within a partition; anything else means that the consumer was not where we put
- * it. */
-static bool note_position(struct consumer *consumer, const rd_kafka_message_t *message,
-                          struct error *err) {
-    struct position *position = consumer_position_of(consumer, message);
-    if (position && message->offset >= position->read_next) {
-        position->read_next = message->offset + 1;
-        return true;
-    }
-    return error_set(err, FAULT_REBUILD, "unexpected-offset",
-                     "%s/%" PRId32 " gave offset %" PRId64 ", which is not expected there",
+/* Of a partition that is not ours: the consumer was not where we put it. */
+static bool not_ours(const rd_kafka_message_t *message, struct error *err) {
+    return error_set(err, FAULT_REBUILD, "unexpected-partition",
+                     "%s/%" PRId32 " gave offset %" PRId64 ", and is not this thread's",
                      rd_kafka_topic_name(message->rkt), message->partition, message->offset);
+}
+
+/* A broker that failed while it appended (a full disk) may keep several records under one offset.
+ * The first of them is the record; none of the others was acknowledged to its sender. */
+static void skip_repeated(rd_kafka_message_t *message) {
+    log_write(LOG_WARN, "repeated-offset",
+              LOG_WITH(LOG_TEXT("topic", rd_kafka_topic_name(message->rkt)),
+                       LOG_INT("partition", message->partition),
+                       LOG_INT("offset", message->offset)),
+              "the broker has another record under an offset that was read already: it is passed "
+              "over");
+    rd_kafka_message_destroy(message);
 }
 
 /* What was held is next; else what the consumer gives. */
@@ -26,10 +33,8 @@ static bool next_message(struct consumer *consumer, int timeout_ms, struct batch
 }
 
 /* What is stored already has been survived, and is owed an answer. */
-static bool may_kill(struct consumer *consumer, const rd_kafka_message_t *message) {
-    const struct position *position = consumer_position_of(consumer, message);
-    return position && message->offset >= position->next_offset &&
-           message->offset < position->careful_until;
+static bool may_kill(const struct position *position, const rd_kafka_message_t *message) {
+    return message->offset >= position->next_offset && message->offset < position->careful_until;
 }
 
 static void mark_part(struct consumer *consumer, struct batch *batch, size_t first, size_t part) {
@@ -46,13 +51,22 @@ static void mark_part(struct consumer *consumer, struct batch *batch, size_t fir
 
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,
                   struct error *err) {
-    while (batch->count < batch->limit && batch->bytes < batch->max_bytes && !batch->careful) {
+    while (!batch_is_full(batch) && !batch->careful) {
         rd_kafka_message_t *message = NULL;
         if (!next_message(consumer, timeout_ms, batch, &message, err))
             return false;
         if (!message)
             break;
-        batch->careful = may_kill(consumer, message);
+        struct position *position = consumer_position_of(consumer, message);
+        if (!position) {
+            batch->held = message;
+            return not_ours(message, err);
+        }
+        if (message->offset < position->read_next) {
+            skip_repeated(message);
+            continue;
+        }
+        batch->careful = may_kill(position, message);
         if (batch->careful && batch->count > 0) {
             batch->held = message;
             batch->careful = false;
@@ -60,9 +74,9 @@ bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch
         }
         batch->messages[batch->count++] = message;
         batch->bytes += message->len + message->key_len;
-        if (!note_position(consumer, message, err))
-            return false;
+        position->read_next = message->offset + 1;
     }
+    consumer_fetch_more(consumer);
     mark_part(consumer, batch, 0, batch->count);
     if (batch->count > 0)
         batch->group = rd_kafka_consumer_group_metadata(consumer_handle(consumer));

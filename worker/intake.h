@@ -6,7 +6,8 @@
 #include "worker/batch.h"
 #include "worker/consumer.h"
 
-/* Waits up to timeout_ms for the first message. A record below its position's careful_until makes a
+/* Waits up to timeout_ms for the first message. A record under an offset that was read already is
+ * passed over, as by other consumers. A record below its position's careful_until makes a
  * batch of its own. All of the batch is its part at first. An empty batch is success. On failure (a
  * rebalance among them) the batch is to be discarded. */
 bool intake_batch(struct consumer *consumer, int timeout_ms, struct batch *batch,

@@ -118,7 +118,15 @@ static const struct call {
   call_commit = {attempt_commit, "committing a transaction", STEP_COMMIT},
   call_abort = {attempt_abort, "aborting a transaction", STEP_ABORT};
 
-/* Repeats a call while it is retriable; a fatal error, or one without any advice, taints. */
+/* The broker forgot the producer. librdkafka asks for a new id when a partition could not be added,
+ * not when the offsets were refused first: aborting then sends nothing, and the old id stays. */
+static bool forgotten(const rd_kafka_error_t *error) {
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    return code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_ID_MAPPING ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID;
+}
+
+/* Repeats a call while it is retriable; an error that no abort mends taints. */
 static bool run_call(struct producer *producer, const struct call *call, const void *a,
                      const void *b, struct error *err) {
     int64_t deadline = monotonic_ms() + WHOLE_TIMEOUT_MS;
@@ -128,7 +136,8 @@ static bool run_call(struct producer *producer, const struct call *call, const v
         if (!error)
             return true;
         bool again = rd_kafka_error_is_retriable(error);
-        if (rd_kafka_error_is_fatal(error) || (!again && !rd_kafka_error_txn_requires_abort(error)))
+        if (rd_kafka_error_is_fatal(error) || forgotten(error) ||
+            (!again && !rd_kafka_error_txn_requires_abort(error)))
             producer->tainted = true;
         kafka_error(error, call->what, err);
         if (!again)

@@ -186,7 +186,7 @@ static bool claim(struct worker *worker, struct error *err) {
     const struct claim_options options = {.group = worker->group,
                                           .instance = worker->shared->instance_id,
                                           .process = worker->shared->process,
-                                          .careful_span = (int64_t)worker->batch.max_count};
+                                          .careful_span = (int64_t)batch_capacity(&worker->batch)};
     int64_t *starts = arena_array(worker->batch.arena, count, sizeof *starts);
     bool changed; /* reading begins in any case */
     if (count == 0)

@@ -71,7 +71,6 @@ static bool decode_batch(struct worker *worker, struct error *err) {
             return false;
         batch->decoded = i + 1;
     }
-    batch->answered = arena_mark(batch->arena);
     metrics_stage_done(worker->metrics, STAGE_DECODE);
     return true;
 }
@@ -85,7 +84,7 @@ static bool load_and_decide(struct worker *worker, const struct position *positi
     struct command *commands = &batch->commands[batch->part_first];
     int64_t now_us;
     progress_at(worker->progress, STEP_LOAD);
-    if (!working_set_init(&batch->set, batch->arena, batch->part_count))
+    if (!working_set_init(&batch->set, batch->part, batch->part_count))
         return arena_exhausted(err);
     if (!decide_want(&batch->set, commands, batch->part_count, err) ||
         !load_batch(worker->pg, positions, count, &batch->set, &now_us, err))
@@ -132,6 +131,7 @@ static bool reply(struct worker *worker, struct error *err) {
             positions[i].committed_offset = positions[i].batch_end;
     }
     worker->noted = false;
+    worker->answered = true;
     metrics_stage_done(worker->metrics, STAGE_REPLY);
     metrics_answered(worker->metrics, &worker->batch);
     record_log_batch(&worker->record_log, worker->name, &worker->batch);
@@ -222,16 +222,15 @@ static bool store_part(struct worker *worker, size_t first, size_t part, struct 
     size_t count;
     struct position *positions = consumer_positions(worker->consumer, &count);
     int64_t began_us = monotonic_us();
-    arena_rewind(batch->arena, batch->answered);
+    arena_reset(batch->part);
     intake_part(worker->consumer, batch, first, part);
     if (!load_and_decide(worker, positions, count, err))
         return false;
     FAILPOINT("decided");
     if (planted_bug(BUG_REPLY_FIRST) && !reply(worker, err))
         return false;
-    if (!store(worker, positions, count, err))
+    if (!store(worker, positions, count, err) || !batch_keep_answers(batch, err))
         return false;
-    batch->answered = arena_mark(batch->arena);
     batch_fit(batch, part, monotonic_us() - began_us);
     return true;
 }
@@ -324,6 +323,19 @@ static bool store_parts(struct worker *worker, size_t first, size_t part, struct
     return true;
 }
 
+/* Each part in a transaction of its own, of which locks are held no longer than the lane allows. */
+static bool store_all(struct worker *worker, struct error *err) {
+    const struct batch *batch = &worker->batch;
+    size_t part;
+    for (size_t first = 0; first < batch->count; first += part) {
+        size_t left = batch->count - first;
+        part = left < batch->limit ? left : batch->limit;
+        if (!store_parts(worker, first, part, err))
+            return false;
+    }
+    return true;
+}
+
 bool round_run(struct worker *worker, struct error *err) {
     struct batch *batch = &worker->batch;
     if (!look_at_holds(worker, err))
@@ -340,7 +352,7 @@ bool round_run(struct worker *worker, struct error *err) {
     if (!decode_batch(worker, err))
         return false;
     FAILPOINT("decoded");
-    if (!store_parts(worker, 0, batch->count, err))
+    if (!store_all(worker, err))
         return false;
     if (!planted_bug(BUG_REPLY_FIRST) && !reply(worker, err))
         return false;

@@ -13,14 +13,16 @@ enum {
     BACKOFF_MAX_MS = 2000,
     FENCES_WINDOW_MS = 10000,
     REPORT_AGAIN_MS = 30000,
+    SETTLED_MS = 1000,
     BULK_AIM_US =
         40000, /* an order of an account that bulk works on waits that long for its lock */
 };
 
 static const struct lane_keys lanes[] = {
     [LANE_INTERACTIVE] = {"interactive", CONFIG_TOPICS_COMMANDS,
-                          CONFIG_BATCH_MAX_COMMANDS_INTERACTIVE, 0},
-    [LANE_BULK] = {"bulk", CONFIG_TOPICS_BULK, CONFIG_BATCH_MAX_COMMANDS_BULK, BULK_AIM_US},
+                          CONFIG_BATCH_MAX_COMMANDS_INTERACTIVE, 1, 0},
+    [LANE_BULK] = {"bulk", CONFIG_TOPICS_BULK, CONFIG_BATCH_MAX_COMMANDS_BULK, BATCH_BULK_PARTS,
+                   BULK_AIM_US},
 };
 
 const char *lane_name(enum lane lane) {
@@ -96,7 +98,8 @@ struct worker *worker_new(const struct shared *shared, enum lane lane, int slot,
     if (worker->metrics)
         worker->progress = metrics_progress(worker->metrics);
     if (worker->metrics && name_outputs(worker, err) &&
-        batch_init(&worker->batch, (size_t)config_int(shared->config, worker->lane->batch_max),
+        batch_init(&worker->batch, worker->lane->parts,
+                   (size_t)config_int(shared->config, worker->lane->batch_max),
                    (size_t)config_int(shared->config, CONFIG_BATCH_MAX_BYTES), err)) {
         worker->batch.aim_us = worker->lane->aim_us;
         return worker;
@@ -201,19 +204,35 @@ static void show(struct worker *worker) {
     metrics_show_positions(worker->metrics, positions, count);
 }
 
+static void note_recovery(struct worker *worker) {
+    worker->ready = true;
+    worker->ready_since_ms = monotonic_ms();
+    worker->answered = false;
+}
+
+/* A round is done. Behind a recovery that proves something when it had records, or when none have
+ * come for a while: what fails again must wait longer. */
+static void note_success(struct worker *worker) {
+    if (worker->backoff_ms == 0)
+        return;
+    if (!worker->answered && monotonic_ms() - worker->ready_since_ms < SETTLED_MS)
+        return;
+    log_write(LOG_INFO, "recovered", LOG_WITH(LOG_TEXT("worker", worker->name)), "at work again");
+    worker->backoff_ms = 0;
+}
+
 bool worker_run(struct worker *worker, struct error *err) {
     *err = (struct error){0};
     while (!stop_requested()) {
         show(worker);
-        if (worker->backoff_ms > 0)
+        if (!worker->ready && worker->backoff_ms > 0)
             back_off(worker);
         bool ok = worker->ready ? round_run(worker, err) : recovery_run(worker, err);
         if (ok) {
-            if (worker->backoff_ms > 0)
-                log_write(LOG_INFO, "recovered", LOG_WITH(LOG_TEXT("worker", worker->name)),
-                          "at work again");
-            worker->ready = true;
-            worker->backoff_ms = 0;
+            if (worker->ready)
+                note_success(worker);
+            else
+                note_recovery(worker);
             continue;
         }
         if (!handle_error(worker, err))

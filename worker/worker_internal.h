@@ -19,7 +19,8 @@ enum { FENCES_LIMIT = 3 };
 struct lane_keys {
     const char *name;
     enum config_key topics, batch_max;
-    int64_t aim_us; /* how long a batch may hold its locks */
+    size_t parts;   /* of a batch at most */
+    int64_t aim_us; /* how long a part may hold its locks */
 };
 
 struct worker {
@@ -51,7 +52,9 @@ struct worker {
     bool
         has_worked; /* has had partitions: what a server refuses later is not the settings' fault */
     bool ready;     /* positions are claimed and the consumer reads */
-    bool noted;     /* the database knows K as it is */
+    int64_t ready_since_ms;
+    bool answered;                /* a batch, since then */
+    bool noted;                   /* the database knows K as it is */
     int64_t backoff_ms;           /* before the next attempt; 0: at once */
     int64_t fences[FENCES_LIMIT]; /* when the last ones came */
     struct error last;            /* the last trouble that was logged */

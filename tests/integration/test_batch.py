@@ -75,3 +75,20 @@ def test_b2_sent_again_after_a_crash_in_the_middle(stack):
     assert counts(first) == (COMMANDS - 100, dict.fromkeys(FAULTS, FAULTS_EACH))
     assert {r.event_id for r in again} <= {r.event_id for r in first}
     assert stack.rows("select count(*) from siptrunk.number_view where state = 'connected'") == [(COMMANDS - 100,)]
+
+
+def test_two_parts_are_stored_apart_and_published_together(stack):
+    """So that locks are not held longer, and a transaction of Kafka is had half as often."""
+    stack.load_inventory(inventory())
+    sent = [harness.command("ConnectNumber", account_id=ACCOUNTS[0], channel_name="trunk", number=number(index * len(ACCOUNTS)))
+            for index in range(25)]
+    stack.send(sent, stack.topics.bulk)
+    stack.worker(threads__interactive=0, threads__bulk=1, batch__max__commands__bulk=10)
+    stack.wait_drained()
+    results = stack.read_results(count=len(sent))
+    assert [r.result["command_id"] for r in results] == [command.fields["command_id"] for command in sent]
+    assert [r.result["account_sequence"] for r in results] == list(range(1, 26))
+    parts = stack.rows("select count(*) from siptrunk.command_ledger group by xmin::text order by min(account_sequence)")
+    assert parts == [(10,), (10,), (5,)]
+    first = results[0].offset  # a transaction's end takes an offset of its own
+    assert [r.offset - first for r in results] == [*range(20), *range(21, 26)]

@@ -1,6 +1,7 @@
 """The log: each line of a worker is one JSON object, lines about a record name it, and no secret is in any of them, however
 much is logged and whatever goes wrong."""
 
+import datetime
 import json
 import uuid
 
@@ -8,6 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import harness
+import trial
 from test_secrets import CHANNELS, INVENTORY, KEYS, canary, edit, forms, key_file
 
 ACCOUNT = INVENTORY[0]["id"]
@@ -100,6 +102,22 @@ def test_lines_about_records_name_them(stack, tmp_path, secrets):
     assert ids == {connect[0].fields["command_id"]} and uuid.UUID(*ids)
     assert {line["reason"] for line in lines if line["event"] in ("held", "released")} == {"why"}
     assert_no_secret(worker, with_keys(secrets))
+
+
+FAILURES, LEAST_S = 8, 2.5  # the waits are at least half of 50, 100, 200 ... 2000 ms
+
+
+def test_what_fails_again_behind_a_recovery_is_tried_ever_less_often(stack):
+    """The database takes claims, and refuses effects for a while."""
+    stack.load_inventory(INVENTORY)
+    worker = stack.worker(threads__bulk=0)
+    stack.execute(trial.refuses(FAILURES, "53100", trial.EACH_STATEMENT))
+    stack.send([edit("a password", channel_name="nowhere")])
+    stack.wait_drained()
+    troubles = [line for line in worker.events() if (line["event"], line["level"]) in (("recover", "warn"), ("recovered", "info"))]
+    assert [line["event"] for line in troubles] == ["recover", "recovered"], "said once, however often it fails"
+    began, ended = (datetime.datetime.fromisoformat(line["time"]) for line in troubles)
+    assert (ended - began).total_seconds() > LEAST_S
 
 
 @pytest.mark.parametrize("wrong", [

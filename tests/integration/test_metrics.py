@@ -94,7 +94,7 @@ def expected_dead_letters(stack):
 
 def test_counts_what_came_of_each_record(stack, traffic, bulk_results):
     worker = stack.worker(http__listen=LISTEN, topics__results__bulk=bulk_results, threads__interactive=2,
-                          batch__max__commands__bulk=7)
+                          batch__max__commands__bulk=5)
     probe = Probe(worker)
     scraping = Scraping(probe)
     scraping.start()
@@ -123,16 +123,18 @@ def test_counts_what_came_of_each_record(stack, traffic, bulk_results):
 def look_at_batches(metrics, sent):
     batches = metrics.by("siptrunk_batch_size_messages_count", "lane")
     assert sum(metrics.by("siptrunk_batch_size_messages_sum", "lane").values()) == sent
-    assert batches["bulk",] >= COUNT // 7, "a batch of the bulk lane holds 7"
+    assert batches["bulk",] >= COUNT // 10, "a batch of the bulk lane holds two parts of 5"
     largest = {le: n for (lane, le), n in metrics.by("siptrunk_batch_size_messages_bucket", "lane", "le").items()
                if lane == "bulk"}
     assert largest["10"] == largest["+Inf"] == batches["bulk",] and largest.get("5", 0) < largest["10"]
     for lane in LANES:
         for stage in STAGES:
             labels = {"lane": lane, "stage": stage}
-            assert metrics.value("siptrunk_stage_duration_seconds_count", **labels) == batches[lane,]
+            count = metrics.value("siptrunk_stage_duration_seconds_count", **labels)
+            whole = lane == "interactive" or stage in ("decode", "reply")  # of batches, else of one or two parts of each
+            assert count == batches[lane,] if whole else batches[lane,] < count <= 2 * batches[lane,]
             assert 0 < metrics.value("siptrunk_stage_duration_seconds_sum", **labels) < 60
-            assert metrics.value("siptrunk_stage_cpu_seconds_count", **labels) == batches[lane,]
+            assert metrics.value("siptrunk_stage_cpu_seconds_count", **labels) == count
         spent = [sum(metrics.value(f"siptrunk_stage_{what}_seconds_sum", lane=lane, stage=stage) for stage in STAGES)
                  for what in ("cpu", "duration")]
         assert 0 < spent[0] <= spent[1]

@@ -407,9 +407,7 @@ def collect(stack, before):
     def per_partition(read):
         return {(topic, p): offset for topic in lanes for p, offset in read(topic).items()}
 
-    outputs = (topics.results, topics.commands_dlt, topics.bulk_dlt)
-    unstable = {(topic, p): end - stable for topic in outputs
-                for (p, end), stable in zip(stack.ends(topic).items(), stack.ends(topic, committed=True).values())}
+    unstable = stack.held_back()
     return History(
         cluster=stack.servers.admin.list_topics(timeout=20).cluster_id,
         commands=[record for topic in lanes for record in stack.read(topic)],

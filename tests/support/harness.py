@@ -440,9 +440,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.instance} has not left within {deadline_s:g} s\n{self.log()}") from None
 
-    def report(self, lines=60):
-        """The end of its log, for people."""
-        tail = "\n".join(self.log().splitlines()[-lines:])
+    def report(self, lines=60, warnings=30):
+        """The end of its log, for people, and the last warnings from before that: the cause is often further up."""
+        log = self.log().splitlines()
+        earlier = [line for line in log[:-lines] if '"level":"info"' not in line][-warnings:]
+        tail = "\n".join([*earlier, "...", *log[-lines:]] if earlier else log)
         return f"--- {self.instance}, process {self.pid}, exit code {self.process.poll()}, {self.log_path}\n{tail}"
 
     def release(self):
@@ -625,9 +627,21 @@ class Stack:
             reader.close()
 
     def wait_drained(self, deadline_s=60.0):
-        """Until Kafka's committed offsets of both lanes are at the ends of their topics."""
+        """Until Kafka's committed offsets of both lanes are at the ends of their topics. The broker ends a transaction
+        partition by partition, so that its results may be seen later than its offsets: waits for those too, a little."""
         state = {}
         wait_for(lambda: f"all commands are done (committed, end): {state}", lambda: self.drained(state), deadline_s, 0.1)
+        until = time.monotonic() + 3
+        while any(self.held_back().values()) and time.monotonic() < until:  # the checker reports what stays
+            time.sleep(0.1)
+
+    def held_back(self):
+        """How many records of each partition with answers readers do not get because a transaction is open."""
+        counts = {}
+        for topic in (self.topics.results, self.topics.commands_dlt, self.topics.bulk_dlt):
+            stable = self.ends(topic, committed=True)
+            counts.update({(topic, p): end - stable[p] for p, end in self.ends(topic).items()})
+        return counts
 
     def drained(self, state=None):
         """Whether they are; state is filled with what there is to say about it."""
@@ -652,7 +666,7 @@ class Stack:
         was seen once more, so that one too many shows. Partition by partition, each in order."""
         reader = self._reader(committed)
         parts = [TopicPartition(topic, p, 0) for p in range(self.topics.partitions)]
-        records, ended = [], set()
+        records, ended, last = [], set(), {}
         until = time.monotonic() + deadline_s
         try:
             reader.assign(parts)
@@ -667,6 +681,9 @@ class Stack:
                         ended.add(message.partition())
                     continue
                 ended.discard(message.partition())
+                if message.offset() <= last.get(message.partition(), -1):
+                    continue  # a broker that failed while it appended may have several: consumers take the first
+                last[message.partition()] = message.offset()
                 records.append(Record(topic, message.partition(), message.offset(), message.timestamp()[1],
                                       message.key(), message.value(), message.headers() or []))
         finally:

@@ -225,7 +225,9 @@ inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs=$dir/data
 
-group.initial.rebalance.delay.ms=0
+# Long enough for the threads of a worker to join together: one that joins while another is being told its partitions sends that
+# one back, and librdkafka asks again only 1 to 2 s later. The default is 3 s.
+group.initial.rebalance.delay.ms=100
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=1000
 broker.heartbeat.interval.ms=200

@@ -190,15 +190,16 @@ def lanes_race(trial):
     slow.resume()
 
 
-def refuses(times, sqlstate, timing):
+def refuses(times, sqlstate, when):
     """The database fails whoever writes into the ledger so many times. A sequence is not rolled back."""
+    timing, rows = when
     return f"""
         create sequence siptrunk.planted;
         create function siptrunk.planted() returns trigger language plpgsql security definer as $$ begin
             if nextval('siptrunk.planted') <= {times} then raise 'planted' using errcode = '{sqlstate}'; end if;
             return null;
         end $$;
-        {timing} on siptrunk.command_ledger {{rows}} execute function siptrunk.planted();
+        {timing} on siptrunk.command_ledger {rows} execute function siptrunk.planted();
     """
 
 
@@ -209,7 +210,6 @@ AT_COMMIT = "create constraint trigger planted after insert", "deferrable initia
 def database_fails(times, when=EACH_STATEMENT, sqlstate="53100", alone=False):
     """alone: where processes have died, so that records are taken one by one."""
     def story(trial):
-        timing, rows = when
         worker = trial.start()
         trial.send_one()
         trial.settle()
@@ -217,7 +217,7 @@ def database_fails(times, when=EACH_STATEMENT, sqlstate="53100", alone=False):
             worker.kill()
             trial.stack.execute("update siptrunk.partition_position set claims_without_progress = 2,"
                                 " owner_process = 'another'")
-        trial.stack.execute(refuses(times, sqlstate, timing).replace("{rows}", rows))
+        trial.stack.execute(refuses(times, sqlstate, when))
         trial.send_one()
         if alone:
             trial.start(ready=False)

@@ -10,7 +10,7 @@
 enum { MOST = 500, AIM_US = 40000 };
 
 static struct batch batch_of(int64_t aim_us) {
-    return (struct batch){.max_count = MOST, .limit = MOST, .aim_us = aim_us};
+    return (struct batch){.max_part = MOST, .limit = MOST, .aim_us = aim_us};
 }
 
 /* Full batches, of which each command takes so long. */
@@ -34,7 +34,7 @@ static void never_gets_so_small_that_nothing_is_done(void **state) {
     struct batch batch = batch_of(AIM_US);
     size_t least = settle(&batch, 1, 10 * AIM_US);
     assert_int_equal(least, 100);
-    batch.max_count = batch.limit = 7;
+    batch.max_part = batch.limit = 7;
     assert_int_equal(settle(&batch, 1, 10 * AIM_US), 7);
 }
 
