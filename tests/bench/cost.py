@@ -178,10 +178,14 @@ def memory(admin, messages):
     """Peak of the resident set, by what it may depend on; so many threads for each lane."""
     large = [(key, value, {"filler": b"x" * 8000}) for key, value in messages[:20_000]]
     for name, work, threads, sizes in (("2 threads", messages, 2, {}), ("1 thread", messages, 1, {}), ("4 threads", messages, 4, {}),
+                                       ("2 threads, as large a backlog of the interactive lane too", messages, 2, {}),
                                        ("2 threads, a tenth of the backlog", messages[:len(messages) // 10], 2, {}),
                                        ("2 threads, headers of 8 KB", large, 2, {}),
                                        ("2 threads, 24 partitions", messages, 2, {"partitions": 24})):
         run = Run(admin, work, [f"threads.bulk={threads}", f"threads.interactive={threads}"], **sizes)
+        if name.endswith("too"):
+            produce(run.topics.commands, work)
+            wait_drained(run.tag, run.topics.commands, run.total, run.process, 300, run.partitions)
         run.drained()
         say(f"  {name}: {peak_rss(run.process.pid):.1f} MiB")
         stop(run.process)

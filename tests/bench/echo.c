@@ -76,7 +76,8 @@ static bool run(const struct config *config, struct error *err) {
         producer_new(config, config_text(config, CONFIG_INSTANCE_ID), NULL, err);
     struct consumer *consumer = producer ? consumer_new(config, &options, err) : NULL;
     struct batch batch;
-    if (!consumer || !batch_init(&batch, (size_t)config_int(config, CONFIG_BATCH_MAX_COMMANDS_BULK),
+    if (!consumer || !batch_init(&batch, BATCH_BULK_PARTS,
+                                 (size_t)config_int(config, CONFIG_BATCH_MAX_COMMANDS_BULK),
                                  (size_t)config_int(config, CONFIG_BATCH_MAX_BYTES), err))
         return false;
     while (!stop_requested()) {

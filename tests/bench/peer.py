@@ -23,7 +23,7 @@ WHAT_EACH_DOES = [
     ("result in the ledger, by the same transaction", "yes", "yes"),
     ("results numbered without a gap, by account", "yes", "yes"),
     ("a repeated command is answered from the ledger", "yes", "yes"),
-    ("results and offsets by one Kafka transaction", "a batch", "a poll"),
+    ("results and offsets by one Kafka transaction", "two batches", "a poll"),
     ("rows locked before they are judged", "yes", "yes"),
     ("results in Avro, with CloudEvents headers", "yes", "yes"),
     ("database transactions", "a batch, up to 500", "each command"),
